@@ -1,0 +1,1 @@
+//! What a user writes (`Document`), and the same thing checked (`Plan`).

@@ -1,0 +1,1 @@
+//! Request targets: parsed and normalised once, then routed and forwarded in that same form.

@@ -1,0 +1,1 @@
+//! TLS by rustls: certificates by server name for clients, verified connections to upstreams.
