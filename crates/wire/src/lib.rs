@@ -2,5 +2,14 @@
 //!
 //! This crate knows bytes and sockets. It holds no policy, no routing and no configuration.
 
+pub mod buffer;
+pub mod chunked;
+pub mod fields;
+pub mod framing;
+pub mod h1;
+pub mod head;
+pub mod name;
+pub mod parse;
 pub mod proxy_protocol;
 pub mod tls;
+pub mod transport;
