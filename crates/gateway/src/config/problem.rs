@@ -19,30 +19,19 @@ pub struct Problem {
 impl Problem {
     /// A problem at `path`.
     pub fn new(path: DocumentPath, message: impl Into<String>) -> Self {
-        Self {
-            path,
-            message: message.into(),
-            help: None,
-            refers_to: None,
-        }
+        Self { path, message: message.into(), help: None, refers_to: None }
     }
 
     /// The same problem with advice.
     #[must_use]
     pub fn help(self, help: impl Into<String>) -> Self {
-        Self {
-            help: Some(help.into()),
-            ..self
-        }
+        Self { help: Some(help.into()), ..self }
     }
 
     /// The same problem, caused by a name that is not a key of the map at `names`.
     #[must_use]
     pub fn refers_to(self, names: DocumentPath) -> Self {
-        Self {
-            refers_to: Some(names),
-            ..self
-        }
+        Self { refers_to: Some(names), ..self }
     }
 }
 

@@ -173,10 +173,7 @@ pub struct BodyRate {
 
 impl Default for BodyRate {
     fn default() -> Self {
-        Self {
-            minimum: Size::of(240),
-            grace: Timeout::of(5000),
-        }
+        Self { minimum: Size::of(240), grace: Timeout::of(5000) }
     }
 }
 
@@ -235,9 +232,6 @@ pub struct Ping {
 
 impl Default for Ping {
     fn default() -> Self {
-        Self {
-            interval: Timeout::of(30_000),
-            timeout: Timeout::of(10_000),
-        }
+        Self { interval: Timeout::of(30_000), timeout: Timeout::of(10_000) }
     }
 }

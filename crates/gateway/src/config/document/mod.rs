@@ -14,18 +14,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use listener::{
-    BodyRate, Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, Ping,
-    ProxyProtocol, Timeout, TlsVersion,
+    BodyRate, Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, Ping, ProxyProtocol, Timeout,
+    TlsVersion,
 };
-pub use operations::{
-    AccessLog, Admin, Format, Forwarded, Headers, Log, LogLevel, Reload, Shutdown,
-};
-pub use route::{
-    Allowance, FieldTest, Match, Redirect, Respond, Route, RouteTimeouts, Scheme, Upgrade,
-};
-pub use upstream::{
-    Balance, Endpoint, HostField, Pool, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls,
-};
+pub use operations::{AccessLog, Admin, Format, Forwarded, Headers, Log, LogLevel, Reload, Shutdown};
+pub use route::{Allowance, FieldTest, Match, Redirect, Respond, Route, RouteTimeouts, Scheme, Upgrade};
+pub use upstream::{Balance, Endpoint, HostField, Pool, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls};
 
 use super::units::{Count, OrOff};
 

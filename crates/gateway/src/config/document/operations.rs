@@ -19,10 +19,7 @@ pub struct Admin {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self {
-            address: "127.0.0.1:9901".to_owned(),
-            allow_remote: false,
-        }
+        Self { address: "127.0.0.1:9901".to_owned(), allow_remote: false }
     }
 }
 
@@ -42,11 +39,7 @@ pub struct AccessLog {
 
 impl Default for AccessLog {
     fn default() -> Self {
-        Self {
-            format: Format::Json,
-            to: "stdout".to_owned(),
-            buffer: Count::of(8192),
-        }
+        Self { format: Format::Json, to: "stdout".to_owned(), buffer: Count::of(8192) }
     }
 }
 
@@ -76,11 +69,7 @@ pub struct Headers {
 
 impl Default for Headers {
     fn default() -> Self {
-        Self {
-            via: false,
-            request_id: true,
-            forwarded: Forwarded::XForwarded,
-        }
+        Self { via: false, request_id: true, forwarded: Forwarded::XForwarded }
     }
 }
 
@@ -111,10 +100,7 @@ pub struct Shutdown {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self {
-            drain: Period::of(30_000),
-            readiness_delay: Period::of(0),
-        }
+        Self { drain: Period::of(30_000), readiness_delay: Period::of(0) }
     }
 }
 
@@ -145,10 +131,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self {
-            level: LogLevel::Info,
-            format: Format::Text,
-        }
+        Self { level: LogLevel::Info, format: Format::Text }
     }
 }
 

@@ -152,17 +152,9 @@ impl<'de> Visitor<'de> for TestVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FieldTest, A::Error> {
         match Named::deserialize(MapAccessDeserializer::new(map))? {
-            Named {
-                regex: Some(regex),
-                present: None,
-            } => Ok(FieldTest::Regex { regex }),
-            Named {
-                regex: None,
-                present: Some(present),
-            } => Ok(FieldTest::Present { present }),
-            _ => Err(A::Error::custom(
-                "needs exactly one of `regex` and `present`",
-            )),
+            Named { regex: Some(regex), present: None } => Ok(FieldTest::Regex { regex }),
+            Named { regex: None, present: Some(present) } => Ok(FieldTest::Present { present }),
+            _ => Err(A::Error::custom("needs exactly one of `regex` and `present`")),
         }
     }
 }
@@ -256,11 +248,7 @@ pub struct RouteTimeouts {
 
 impl Default for RouteTimeouts {
     fn default() -> Self {
-        Self {
-            response: None,
-            body: None,
-            total: OrOff(None),
-        }
+        Self { response: None, body: None, total: OrOff(None) }
     }
 }
 

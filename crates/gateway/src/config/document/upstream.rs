@@ -81,10 +81,7 @@ impl<'de> Visitor<'de> for EndpointVisitor {
     }
 
     fn visit_str<E: Error>(self, address: &str) -> Result<Endpoint, E> {
-        Ok(Endpoint {
-            address: address.to_owned(),
-            weight: one(),
-        })
+        Ok(Endpoint { address: address.to_owned(), weight: one() })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Endpoint, A::Error> {
@@ -164,23 +161,14 @@ pub struct UpstreamTls {
 
 impl Default for UpstreamTls {
     fn default() -> Self {
-        Self {
-            ca: None,
-            server_name: None,
-            certificate: None,
-            key: None,
-            verify: true,
-        }
+        Self { ca: None, server_name: None, certificate: None, key: None, verify: true }
     }
 }
 
 impl UpstreamTls {
     /// The certificate and key, where both are written.
     pub fn identity(&self) -> Option<Certificate> {
-        Some(Certificate {
-            certificate: self.certificate.clone()?,
-            key: self.key.clone()?,
-        })
+        Some(Certificate { certificate: self.certificate.clone()?, key: self.key.clone()? })
     }
 }
 

@@ -12,19 +12,15 @@ mod upstream;
 use std::num::NonZeroUsize;
 
 pub use listener::{
-    Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, MinimumRate, Ping,
-    ProxyProtocol, TlsVersion,
+    Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, MinimumRate, Ping, ProxyProtocol, TlsVersion,
 };
-pub use operations::{
-    AccessLog, Admin, Format, Forwarded, Headers, Log, LogLevel, Output, Reload, Shutdown,
-};
+pub use operations::{AccessLog, Admin, Format, Forwarded, Headers, Log, LogLevel, Output, Reload, Shutdown};
 pub use route::{
-    Action, BodyLimit, FieldMatch, HostPattern, PathAllowances, PathPattern, QueryMatch, Redirect,
-    Respond, Route, RouteMatch, RouteTimeouts, Scheme, Test, Upgrades,
+    Action, BodyLimit, FieldMatch, HostPattern, PathAllowances, PathPattern, QueryMatch, Redirect, Respond, Route,
+    RouteMatch, RouteTimeouts, Scheme, Test, Upgrades,
 };
 pub use upstream::{
-    Balance, Endpoint, EndpointHost, HostField, Pool, Upstream, UpstreamProtocol, UpstreamTimeouts,
-    UpstreamTls,
+    Balance, Endpoint, EndpointHost, HostField, Pool, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls,
 };
 
 /// A whole configuration, checked.

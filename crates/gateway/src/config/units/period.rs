@@ -21,10 +21,7 @@ impl<const MIN: u64, const MAX: u64> Period<MIN, MAX> {
     ///
     /// When `milliseconds` is out of range.
     pub const fn of(milliseconds: u64) -> Self {
-        assert!(
-            MIN <= milliseconds && milliseconds <= MAX,
-            "a period out of its range"
-        );
+        assert!(MIN <= milliseconds && milliseconds <= MAX, "a period out of its range");
         Self(milliseconds)
     }
 
