@@ -13,8 +13,7 @@ pub(super) struct Counter(AtomicU64);
 impl Counter {
     #[inline]
     pub(super) fn add(&self, amount: u64) {
-        self.0
-            .store(self.0.load(Relaxed).wrapping_add(amount), Relaxed);
+        self.0.store(self.0.load(Relaxed).wrapping_add(amount), Relaxed);
     }
 
     pub(super) fn read(&self) -> u64 {

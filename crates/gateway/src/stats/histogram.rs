@@ -82,10 +82,7 @@ pub(super) struct Histogram {
 impl Histogram {
     #[inline]
     pub(super) fn record(&self, elapsed: Duration) {
-        let nanos = elapsed
-            .as_secs()
-            .saturating_mul(1_000_000_000)
-            .saturating_add(u64::from(elapsed.subsec_nanos()));
+        let nanos = elapsed.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(elapsed.subsec_nanos()));
         self.buckets[bucket_of(nanos)].add(1);
         self.sum_micros.add(nanos.saturating_add(500) / 1_000);
     }
@@ -108,9 +105,7 @@ impl HistogramTotals {
 
     /// How many durations were recorded.
     pub fn count(&self) -> u64 {
-        self.buckets
-            .iter()
-            .fold(0, |sum, bucket| sum.wrapping_add(*bucket))
+        self.buckets.iter().fold(0, |sum, bucket| sum.wrapping_add(*bucket))
     }
 
     /// The sum of all durations in seconds, each rounded to a microsecond.
@@ -132,10 +127,7 @@ mod tests {
 
     /// The definition: the first bucket whose bound is not exceeded.
     fn bucket_by_search(nanos: u64) -> usize {
-        BOUNDS
-            .iter()
-            .position(|bound| nanos <= *bound)
-            .expect("the last bound is the greatest number")
+        BOUNDS.iter().position(|bound| nanos <= *bound).expect("the last bound is the greatest number")
     }
 
     #[test]
@@ -143,10 +135,7 @@ mod tests {
         for (index, bound) in BOUNDS.into_iter().enumerate() {
             assert_eq!(bucket_of(bound), index);
             assert_eq!(bucket_of(bound - 1), index);
-            assert_eq!(
-                bucket_of(bound.saturating_add(1)),
-                (index + 1).min(BUCKETS - 1)
-            );
+            assert_eq!(bucket_of(bound.saturating_add(1)), (index + 1).min(BUCKETS - 1));
         }
     }
 
@@ -156,12 +145,7 @@ mod tests {
         for shift in 0..64 {
             let nanos = 1_u64 << shift;
             assert_eq!(bucket_of(nanos), bucket_by_search(nanos), "{nanos}");
-            assert_eq!(
-                bucket_of(nanos - 1),
-                bucket_by_search(nanos - 1),
-                "{}",
-                nanos - 1
-            );
+            assert_eq!(bucket_of(nanos - 1), bucket_by_search(nanos - 1), "{}", nanos - 1);
         }
     }
 

@@ -108,12 +108,8 @@ impl ListenerTotals {
         self.accepted = self.accepted.wrapping_add(stripe.accepted.read());
         self.open += stripe.open.read();
         self.refused = self.refused.wrapping_add(stripe.refused.read());
-        self.handshake_failures = self
-            .handshake_failures
-            .wrapping_add(stripe.handshake_failures.read());
-        self.protocol_errors = self
-            .protocol_errors
-            .wrapping_add(stripe.protocol_errors.read());
+        self.handshake_failures = self.handshake_failures.wrapping_add(stripe.handshake_failures.read());
+        self.protocol_errors = self.protocol_errors.wrapping_add(stripe.protocol_errors.read());
         for (total, share) in self.requests.iter_mut().zip(&stripe.requests) {
             *total = total.wrapping_add(share.read());
         }

@@ -69,10 +69,7 @@ impl Process {
     pub fn reload_failed(&self, error: impl Into<String>, at: SystemTime) {
         self.with_reloads(|reloads| {
             reloads.failed += 1;
-            reloads.last = Some(LastReload {
-                at,
-                error: Some(error.into()),
-            });
+            reloads.last = Some(LastReload { at, error: Some(error.into()) });
         });
     }
 
@@ -155,22 +152,13 @@ mod tests {
     #[test]
     fn a_failed_reload_leaves_the_generation_in_force() {
         let process = Process::new();
-        let (first, second) = (
-            SystemTime::UNIX_EPOCH,
-            SystemTime::UNIX_EPOCH + Duration::from_secs(60),
-        );
+        let (first, second) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(60));
         assert_eq!((process.generation(), process.last_reload()), (0, None));
         process.reloaded(1, first);
         process.reload_failed("3 mistakes", second);
         assert_eq!(process.generation(), 1);
         assert_eq!(process.reloads(), (1, 1));
         assert_eq!(process.last_success(), Some(first));
-        assert_eq!(
-            process.last_reload(),
-            Some(LastReload {
-                at: second,
-                error: Some("3 mistakes".into())
-            })
-        );
+        assert_eq!(process.last_reload(), Some(LastReload { at: second, error: Some("3 mistakes".into()) }));
     }
 }

@@ -48,10 +48,7 @@ impl Registry {
 
     /// The series of the route of that name with that upstream (none where the gateway answers by itself).
     pub fn route(&self, route: &str, upstream: Option<&str>) -> Arc<RouteSeries> {
-        let labels = RouteLabels {
-            route: route.into(),
-            upstream: upstream.unwrap_or_default().into(),
-        };
+        let labels = RouteLabels { route: route.into(), upstream: upstream.unwrap_or_default().into() };
         lock(&self.routes).series(&labels, self.workers)
     }
 
@@ -102,8 +99,7 @@ impl<K: Kind<Labels: Clone + Eq + Hash + Ord>> Family<K> {
         }
         self.sweep_when_full();
         let series = Arc::new(Series::new(labels.clone(), workers));
-        self.by_labels
-            .insert(labels.clone(), Arc::downgrade(&series));
+        self.by_labels.insert(labels.clone(), Arc::downgrade(&series));
         series
     }
 
@@ -124,18 +120,13 @@ impl<K: Kind<Labels: Clone + Eq + Hash + Ord>> Family<K> {
 
 impl<K: Kind> Default for Family<K> {
     fn default() -> Self {
-        Self {
-            by_labels: HashMap::new(),
-            sweep_at: SMALLEST_SWEEP,
-        }
+        Self { by_labels: HashMap::new(), sweep_at: SMALLEST_SWEEP }
     }
 }
 
 impl<K: Kind> std::fmt::Debug for Family<K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Family")
-            .field("entries", &self.by_labels.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Family").field("entries", &self.by_labels.len()).finish_non_exhaustive()
     }
 }
 
@@ -160,10 +151,7 @@ mod tests {
     #[test]
     fn another_upstream_is_another_series() {
         let registry = Registry::new(1);
-        let (app, none) = (
-            registry.route("users", Some("app")),
-            registry.route("users", None),
-        );
+        let (app, none) = (registry.route("users", Some("app")), registry.route("users", None));
         app.meter(0).finished(200, Duration::ZERO, 0, 0);
         assert_eq!(none.totals().requests(), 0);
         assert_eq!(none.labels().upstream.as_ref(), "");
@@ -182,11 +170,7 @@ mod tests {
     fn readings_are_ordered_by_name() {
         let registry = Registry::new(1);
         let held = ["c", "a", "b"].map(|name| registry.listener(name));
-        let names: Vec<_> = registry
-            .listeners()
-            .iter()
-            .map(|series| series.labels().to_string())
-            .collect();
+        let names: Vec<_> = registry.listeners().iter().map(|series| series.labels().to_string()).collect();
         assert_eq!(names, ["a", "b", "c"]);
         drop(held);
     }
@@ -196,9 +180,7 @@ mod tests {
         let registry = Registry::new(1);
         let mut snapshot = Vec::new();
         for generation in 0..2_000 {
-            let next: Vec<_> = (0..50)
-                .map(|n| registry.route(&format!("r{n}-{generation}"), None))
-                .collect();
+            let next: Vec<_> = (0..50).map(|n| registry.route(&format!("r{n}-{generation}"), None)).collect();
             snapshot = next;
             let entries = lock(&registry.routes).by_labels.len();
             assert!(entries <= 2 * 100 + SMALLEST_SWEEP, "{entries} entries");

@@ -26,14 +26,8 @@ pub enum CodeClass {
 
 impl CodeClass {
     /// All classes, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
-        Self::Informational,
-        Self::Success,
-        Self::Redirection,
-        Self::ClientError,
-        Self::ServerError,
-        Self::Aborted,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Informational, Self::Success, Self::Redirection, Self::ClientError, Self::ServerError, Self::Aborted];
 
     /// The class of a status code.
     #[inline]
@@ -97,19 +91,8 @@ impl RouteMeter {
     /// Counts a request that was answered in full: its status, the time from its head's first byte to its answer's
     /// last, and the bytes of the bodies as relayed.
     #[inline]
-    pub fn finished(
-        &self,
-        status: u16,
-        elapsed: Duration,
-        request_bytes: u64,
-        response_bytes: u64,
-    ) {
-        self.record(
-            CodeClass::of(status),
-            elapsed,
-            request_bytes,
-            response_bytes,
-        );
+    pub fn finished(&self, status: u16, elapsed: Duration, request_bytes: u64, response_bytes: u64) {
+        self.record(CodeClass::of(status), elapsed, request_bytes, response_bytes);
     }
 
     /// Counts a request whose client went away before the answer was complete.
@@ -145,9 +128,7 @@ impl RouteTotals {
 
     /// How many requests there were in all.
     pub fn requests(&self) -> u64 {
-        self.durations
-            .iter()
-            .fold(0, |sum, class| sum.wrapping_add(class.count()))
+        self.durations.iter().fold(0, |sum, class| sum.wrapping_add(class.count()))
     }
 }
 
@@ -159,12 +140,8 @@ impl RouteSeries {
             for (total, share) in totals.durations.iter_mut().zip(&stripe.durations) {
                 total.add(share);
             }
-            totals.request_bytes = totals
-                .request_bytes
-                .wrapping_add(stripe.request_bytes.read());
-            totals.response_bytes = totals
-                .response_bytes
-                .wrapping_add(stripe.response_bytes.read());
+            totals.request_bytes = totals.request_bytes.wrapping_add(stripe.request_bytes.read());
+            totals.response_bytes = totals.response_bytes.wrapping_add(stripe.response_bytes.read());
         }
         totals
     }
@@ -179,21 +156,14 @@ mod tests {
 
     #[test]
     fn classes_follow_the_first_digit() {
-        for (class, statuses) in CodeClass::ALL.into_iter().zip([
-            [100, 199],
-            [200, 299],
-            [300, 399],
-            [400, 499],
-            [500, 599],
-        ]) {
+        for (class, statuses) in
+            CodeClass::ALL.into_iter().zip([[100, 199], [200, 299], [300, 399], [400, 499], [500, 599]])
+        {
             for status in statuses {
                 assert_eq!(CodeClass::of(status), class, "{status}");
             }
         }
-        assert_eq!(
-            [0, 99, 600, 999].map(CodeClass::of),
-            [CodeClass::ServerError; 4]
-        );
+        assert_eq!([0, 99, 600, 999].map(CodeClass::of), [CodeClass::ServerError; 4]);
     }
 
     #[test]
@@ -220,10 +190,7 @@ mod tests {
         assert_eq!(totals.durations(CodeClass::ServerError).count(), EACH);
         assert_eq!(totals.durations(CodeClass::Success).count(), 3 * EACH);
         assert_eq!(totals.durations(CodeClass::Aborted).count(), 4);
-        assert_eq!(
-            (totals.request_bytes, totals.response_bytes),
-            (4 * EACH, 8 * EACH + 4)
-        );
+        assert_eq!((totals.request_bytes, totals.response_bytes), (4 * EACH, 8 * EACH + 4));
     }
 
     #[test]

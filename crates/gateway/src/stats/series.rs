@@ -31,10 +31,7 @@ pub struct Series<K: Kind> {
 
 impl<K: Kind> Series<K> {
     pub(super) fn new(labels: K::Labels, workers: usize) -> Self {
-        Self {
-            labels,
-            stripes: (0..workers).map(|_| OnceLock::new()).collect(),
-        }
+        Self { labels, stripes: (0..workers).map(|_| OnceLock::new()).collect() }
     }
 
     /// What tells this series apart from others.
@@ -48,23 +45,12 @@ impl<K: Kind> Series<K> {
     ///
     /// When the registry was made for fewer workers.
     pub fn meter(self: &Arc<Self>, worker: usize) -> Meter<K> {
-        assert!(
-            worker < self.stripes.len(),
-            "worker {worker} of {}",
-            self.stripes.len()
-        );
-        Meter(Rc::new(Local {
-            series: Arc::clone(self),
-            worker,
-            stripe: OnceCell::new(),
-        }))
+        assert!(worker < self.stripes.len(), "worker {worker} of {}", self.stripes.len());
+        Meter(Rc::new(Local { series: Arc::clone(self), worker, stripe: OnceCell::new() }))
     }
 
     pub(super) fn stripes(&self) -> impl Iterator<Item = &K::Stripe> {
-        self.stripes
-            .iter()
-            .filter_map(|slot| slot.get())
-            .map(|padded| &padded.0)
+        self.stripes.iter().filter_map(|slot| slot.get()).map(|padded| &padded.0)
     }
 
     fn stripe(&self, worker: usize) -> Arc<Padded<K::Stripe>> {
@@ -74,9 +60,7 @@ impl<K: Kind> Series<K> {
 
 impl<K: Kind<Labels: fmt::Debug>> fmt::Debug for Series<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Series")
-            .field("labels", &self.labels)
-            .finish_non_exhaustive()
+        f.debug_struct("Series").field("labels", &self.labels).finish_non_exhaustive()
     }
 }
 
@@ -99,20 +83,14 @@ impl<K: Kind> Meter<K> {
     #[inline]
     pub(super) fn stripe(&self) -> &K::Stripe {
         let local = &*self.0;
-        &local
-            .stripe
-            .get_or_init(|| local.series.stripe(local.worker))
-            .0
+        &local.stripe.get_or_init(|| local.series.stripe(local.worker)).0
     }
 
     /// Counts one more on `gauge` until the answer is dropped.
     #[inline]
     pub(super) fn hold(&self, gauge: fn(&K::Stripe) -> &Gauge) -> Held<K> {
         gauge(self.stripe()).increment();
-        Held {
-            meter: self.clone(),
-            gauge,
-        }
+        Held { meter: self.clone(), gauge }
     }
 }
 

@@ -187,27 +187,10 @@ mod tests {
         second.failed(Failure::Connect);
         first.resent();
         let totals = series.totals();
-        let answers: Vec<_> = totals
-            .answers()
-            .map(|(class, count)| (class.as_str(), count))
-            .collect();
-        assert_eq!(
-            answers,
-            [("1xx", 0), ("2xx", 2), ("3xx", 0), ("4xx", 0), ("5xx", 1)]
-        );
-        let failures: Vec<_> = totals
-            .failures()
-            .map(|(kind, count)| (kind.as_str(), count))
-            .collect();
-        assert_eq!(
-            failures,
-            [
-                ("connect", 1),
-                ("reset", 0),
-                ("timeout", 2),
-                ("protocol", 0)
-            ]
-        );
+        let answers: Vec<_> = totals.answers().map(|(class, count)| (class.as_str(), count)).collect();
+        assert_eq!(answers, [("1xx", 0), ("2xx", 2), ("3xx", 0), ("4xx", 0), ("5xx", 1)]);
+        let failures: Vec<_> = totals.failures().map(|(kind, count)| (kind.as_str(), count)).collect();
+        assert_eq!(failures, [("connect", 1), ("reset", 0), ("timeout", 2), ("protocol", 0)]);
         assert_eq!((totals.to_head.count(), totals.resends), (3, 1));
     }
 
@@ -220,16 +203,10 @@ mod tests {
         let idle = second.idle();
         let waiting = second.waiting();
         let totals = series.totals();
-        assert_eq!(
-            (totals.in_flight, totals.open, totals.idle, totals.waiting),
-            (1, 2, 1, 1)
-        );
+        assert_eq!((totals.in_flight, totals.open, totals.idle, totals.waiting), (1, 2, 1, 1));
         drop((request, connections, idle, waiting));
         let totals = series.totals();
-        assert_eq!(
-            (totals.in_flight, totals.open, totals.idle, totals.waiting),
-            (0, 0, 0, 0)
-        );
+        assert_eq!((totals.in_flight, totals.open, totals.idle, totals.waiting), (0, 0, 0, 0));
         assert_eq!(totals.connects, 2);
     }
 }
