@@ -1,5 +1,6 @@
 //! One request, start to end: routing, hygiene, upstreams, relay.
 
+pub mod authority;
 pub mod config;
 pub mod path;
 pub mod router;
