@@ -1,0 +1,256 @@
+//! What a user writes about an upstream.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::{Certificate, Timeout};
+use crate::config::units::{Count, DAY, OrOff, OrUnlimited, Period};
+
+/// One service, offered by one or several endpoints.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// Where the service is. At least one.
+    pub endpoints: Vec<Endpoint>,
+
+    /// How an endpoint is chosen for a request.
+    #[serde(default)]
+    pub balance: Balance,
+
+    /// What is spoken to the endpoints.
+    #[serde(default)]
+    pub protocol: UpstreamProtocol,
+
+    /// TLS to the endpoints. Left out, they are spoken to in plain text; `{}` takes every default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
+
+    /// Which `Host` the endpoints see.
+    #[serde(default)]
+    pub host: HostField,
+
+    /// Bounds on connections and on waiting for one.
+    #[serde(default)]
+    pub pool: Pool,
+
+    /// Bounds on waiting for the endpoints.
+    #[serde(default)]
+    pub timeouts: UpstreamTimeouts,
+}
+
+/// A place that offers the service: `host:port`, or the same with a weight.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Endpoint {
+    /// Host name or IP address, and port: `app.internal:8080`, `10.0.0.7:80`, `[::1]:80`.
+    pub address: String,
+
+    /// Share of the requests beside the other endpoints.
+    pub weight: Count<1, 1000>,
+}
+
+/// The longer of the two ways to write an endpoint.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "WeightedEndpoint")]
+#[schemars(description = "An endpoint with its weight.")]
+struct Weighted {
+    /// Host name or IP address, and port: `app.internal:8080`, `10.0.0.7:80`, `[::1]:80`.
+    address: String,
+
+    /// Share of the requests beside the other endpoints.
+    #[serde(default = "one")]
+    weight: Count<1, 1000>,
+}
+
+fn one() -> Count<1, 1000> {
+    Count::of(1)
+}
+
+struct EndpointVisitor;
+
+impl<'de> Visitor<'de> for EndpointVisitor {
+    type Value = Endpoint;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`host:port`, or a map with `address` and `weight`")
+    }
+
+    fn visit_str<E: Error>(self, address: &str) -> Result<Endpoint, E> {
+        Ok(Endpoint {
+            address: address.to_owned(),
+            weight: one(),
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Endpoint, A::Error> {
+        let Weighted { address, weight } = Weighted::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Endpoint { address, weight })
+    }
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EndpointVisitor)
+    }
+}
+
+impl JsonSchema for Endpoint {
+    fn schema_name() -> Cow<'static, str> {
+        "Endpoint".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let weighted = generator.subschema_for::<Weighted>();
+        json_schema!({
+            "description": "A place that offers the service: `host:port`, or the same with a weight.",
+            "anyOf": [{ "type": "string" }, weighted],
+        })
+    }
+}
+
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// In turn, by weight.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests in flight for its weight.
+    LeastRequests,
+}
+
+/// What is spoken to an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: by ALPN with TLS, by prior knowledge without.
+    Http2,
+    /// What the endpoint chooses by ALPN. Needs `tls`.
+    Auto,
+}
+
+/// TLS to an upstream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpstreamTls {
+    /// PEM file with the roots to trust. Default: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+
+    /// The name to ask for and to verify. Default: the endpoint's host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+
+    /// PEM file with the certificate chain that the gateway shows when asked. Needs `key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+
+    /// PEM file with the private key of `certificate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+
+    /// Whether the endpoint's certificate is verified. `false` lets anybody on the way read and change
+    /// everything.
+    pub verify: bool,
+}
+
+impl Default for UpstreamTls {
+    fn default() -> Self {
+        Self {
+            ca: None,
+            server_name: None,
+            certificate: None,
+            key: None,
+            verify: true,
+        }
+    }
+}
+
+impl UpstreamTls {
+    /// The certificate and key, where both are written.
+    pub fn identity(&self) -> Option<Certificate> {
+        Some(Certificate {
+            certificate: self.certificate.clone()?,
+            key: self.key.clone()?,
+        })
+    }
+}
+
+/// Which `Host` an upstream sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HostField {
+    /// The client's.
+    #[default]
+    Preserve,
+    /// The endpoint's.
+    Endpoint,
+}
+
+/// Bounds on the connections to each endpoint. Every worker has its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pool {
+    /// Connections to one endpoint, idle and busy.
+    pub max_connections: Count<1, 65_536>,
+
+    /// Idle connections kept to one endpoint. No more than `max_connections` ever are.
+    pub max_idle: Count<0, 65_536>,
+
+    /// How long a connection may be idle before it is closed. Less than the endpoint's own limit is best.
+    pub idle_timeout: Timeout,
+
+    /// Age after which a connection is not used again.
+    pub max_lifetime: OrUnlimited<Timeout>,
+
+    /// Requests that wait for a connection. One more is answered with 503.
+    pub max_waiting: Count<0, 1_000_000>,
+
+    /// How long a request waits for a connection, before it is answered with 503.
+    pub max_wait: Period<0, DAY>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            max_connections: Count::of(1024),
+            max_idle: Count::of(256),
+            idle_timeout: Timeout::of(60_000),
+            max_lifetime: OrUnlimited(Some(Timeout::of(3_600_000))),
+            max_waiting: Count::of(1024),
+            max_wait: Period::of(1000),
+        }
+    }
+}
+
+/// Bounds on waiting for an endpoint. What exceeds one is answered with 504, or cut if the answer has begun.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpstreamTimeouts {
+    /// A new connection: name resolution, TCP and TLS together.
+    pub connect: Timeout,
+
+    /// The response head, from the end of the request; or `off`.
+    pub response: OrOff<Timeout>,
+
+    /// A response body that makes no progress; or `off`.
+    pub body: OrOff<Timeout>,
+}
+
+impl Default for UpstreamTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: Timeout::of(5000),
+            response: OrOff(Some(Timeout::of(60_000))),
+            body: OrOff(Some(Timeout::of(60_000))),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The checked configuration: plain typed values from which the data plane is built.
+//!
+//! A `Plan` comes from checking a [`Document`](super::Document) alone. Whatever it holds has been parsed, is in range, and
+//! refers only to things that exist; defaults and overrides are already applied. Times are [`Duration`](std::time::Duration)s,
+//! sizes are bytes, and an `Option` that is `None` means *off* or *unlimited*.
+
+mod listener;
+mod operations;
+mod route;
+mod upstream;
+
+use std::num::NonZeroUsize;
+
+pub use listener::{
+    Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, MinimumRate, Ping,
+    ProxyProtocol, TlsVersion,
+};
+pub use operations::{
+    AccessLog, Admin, Format, Forwarded, Headers, Log, LogLevel, Output, Reload, Shutdown,
+};
+pub use route::{
+    Action, BodyLimit, FieldMatch, HostPattern, PathAllowances, PathPattern, QueryMatch, Redirect,
+    Respond, Route, RouteMatch, RouteTimeouts, Scheme, Test, Upgrades,
+};
+pub use upstream::{
+    Balance, Endpoint, EndpointHost, HostField, Pool, Upstream, UpstreamProtocol, UpstreamTimeouts,
+    UpstreamTls,
+};
+
+/// A whole configuration, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Worker threads, each with its own runtime, listening sockets and upstream connections; 1 to 256.
+    pub workers: NonZeroUsize,
+    /// Where clients connect; at least one, no address twice.
+    pub listeners: Vec<Listener>,
+    /// The admin listener; `None` when it is off.
+    pub admin: Option<Admin>,
+    /// Upstreams in the order of their names, which are unique.
+    pub upstreams: Vec<Upstream>,
+    /// Routes in written order; their names are unique.
+    pub routes: Vec<Route>,
+    /// The access log; `None` when it is off.
+    pub access_log: Option<AccessLog>,
+    /// Which fields the gateway adds to requests and answers.
+    pub headers: Headers,
+    /// How the process ends.
+    pub shutdown: Shutdown,
+    /// When the configuration is read again.
+    pub reload: Reload,
+    /// What the process says about itself.
+    pub log: Log,
+}

@@ -1,0 +1,132 @@
+//! Upstreams: the services behind the gateway.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+
+use super::Certificate;
+
+/// One service and the endpoints that offer it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// Its name, unique in the plan.
+    pub name: Arc<str>,
+    /// Its endpoints in written order; at least one.
+    pub endpoints: Vec<Endpoint>,
+    /// How an endpoint is chosen for a request.
+    pub balance: Balance,
+    /// What is spoken to the endpoints.
+    pub protocol: UpstreamProtocol,
+    /// TLS to the endpoints; `None` for plain text. `Auto` is never without.
+    pub tls: Option<UpstreamTls>,
+    /// Which `Host` the endpoints see.
+    pub host: HostField,
+    /// Bounds on connections and on waiting for one.
+    pub pool: Pool,
+    /// Bounds on waiting for an endpoint.
+    pub timeouts: UpstreamTimeouts,
+}
+
+/// A host and port that requests are sent to. It displays as an authority: `name:80`, `[::1]:80`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// An IP address, or a name to resolve.
+    pub host: EndpointHost,
+    /// The port; never 0.
+    pub port: u16,
+    /// Its share of requests beside other endpoints; 1 to 1000.
+    pub weight: u32,
+}
+
+/// Where an endpoint is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum EndpointHost {
+    /// At this address.
+    Address(IpAddr),
+    /// At the addresses of this DNS name (lower case, no final dot).
+    Name(Arc<str>),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            EndpointHost::Address(IpAddr::V4(address)) => write!(f, "{address}:{}", self.port),
+            EndpointHost::Address(IpAddr::V6(address)) => write!(f, "[{address}]:{}", self.port),
+            EndpointHost::Name(name) => write!(f, "{name}:{}", self.port),
+        }
+    }
+}
+
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// In turn, by weight.
+    RoundRobin,
+    /// The one with the fewest requests in flight for its weight.
+    LeastRequests,
+}
+
+/// What is spoken to an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: by ALPN with TLS, by prior knowledge without.
+    Http2,
+    /// What the endpoint chooses by ALPN; the upstream has TLS.
+    Auto,
+}
+
+/// TLS towards an upstream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpstreamTls {
+    /// The roots to trust, a PEM file; `None` trusts the system's.
+    pub ca: Option<PathBuf>,
+    /// The name to ask for and to verify; `None` takes the endpoint's host.
+    pub server_name: Option<ServerName<'static>>,
+    /// What the gateway shows when the endpoint asks for a certificate.
+    pub identity: Option<Certificate>,
+    /// Whether the endpoint's certificate is verified.
+    pub verify: bool,
+}
+
+/// Which `Host` (or `:authority`) an upstream sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostField {
+    /// The client's.
+    Preserve,
+    /// The endpoint's, as [`Endpoint`] displays (the port left out where it is the scheme's default).
+    Endpoint,
+}
+
+/// Bounds on the connections to each endpoint, per worker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// Connections, idle and busy, to one endpoint.
+    pub max_connections: usize,
+    /// Idle connections kept to one endpoint; at most `max_connections`.
+    pub max_idle: usize,
+    /// How long a connection may be idle before it is closed.
+    pub idle_timeout: Duration,
+    /// Age after which a connection is not used again; `None` is unlimited.
+    pub max_lifetime: Option<Duration>,
+    /// Requests waiting for a connection; the next one is refused.
+    pub max_waiting: usize,
+    /// How long a request waits for a connection; zero refuses at once.
+    pub max_wait: Duration,
+}
+
+/// Bounds on waiting for an endpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpstreamTimeouts {
+    /// For a connection: name resolution, TCP and TLS together.
+    pub connect: Duration,
+    /// From the end of the request to the end of the response head; `None` is off.
+    pub response: Option<Duration>,
+    /// Without progress of the response body; `None` is off.
+    pub body: Option<Duration>,
+}
