@@ -1,6 +1,7 @@
 //! One request, start to end: routing, hygiene, upstreams, relay.
 
 pub mod access;
+pub mod authority;
 pub mod config;
 pub mod path;
 pub mod router;
