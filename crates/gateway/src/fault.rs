@@ -25,6 +25,8 @@ pub enum Fault {
     UpgradeBody,
     /// The client was too slow with its request.
     ClientTimeout,
+    /// The client gave the request up before it was answered.
+    ClientLeft,
     /// No route matches.
     NoRoute,
     /// The path has an encoding that the route does not allow.
@@ -63,7 +65,7 @@ impl Fault {
             }
             Self::TargetForm => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
-            Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::ClientTimeout | Self::ClientLeft => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::PoolExhausted => StatusCode::SERVICE_UNAVAILABLE,
@@ -88,6 +90,7 @@ impl Fault {
             Self::BodyTooLarge => "VAL_008",
             Self::BodyBroken => "VAL_009",
             Self::ClientTimeout => "VAL_010",
+            Self::ClientLeft => "VAL_011",
             Self::NoRoute => "ROUTE_001",
             Self::PoolExhausted => "SVC_001",
             Self::Connect => "SVC_002",
@@ -117,6 +120,7 @@ impl Fault {
             Self::Expectation => "only the expectation 100-continue is known here",
             Self::UpgradeBody => "a request to change the protocol has a body",
             Self::ClientTimeout => "the request took too long to arrive",
+            Self::ClientLeft => "the client gave the request up",
             Self::NoRoute => "no route matches the request",
             Self::PathEncoding => "the path has an encoding that this route does not allow",
             Self::BodyTooLarge => "the request body is larger than allowed",

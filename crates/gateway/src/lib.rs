@@ -1,8 +1,20 @@
 //! One request, start to end: routing, hygiene, upstreams, relay.
+//!
+//! A program that embeds a gateway checks a [`config::Document`] into a [`config::Plan`], builds a
+//! [`snapshot::Snapshot`] from it and starts a [`server::Gateway`].
 
 pub mod access;
 pub mod authority;
 pub mod config;
+mod exchange;
+pub mod fault;
+pub mod listen;
 pub mod path;
+pub mod problem;
 pub mod router;
+pub mod server;
+pub mod snapshot;
 pub mod stats;
+pub mod timer;
+mod upstream;
+mod worker;

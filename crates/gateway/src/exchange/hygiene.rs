@@ -44,10 +44,15 @@ fn is_essential(field: Field<'_>) -> bool {
     matches!(field.known, Known::Host | Known::ContentLength | Known::ContentType | Known::ContentEncoding)
 }
 
-/// Removes from a trailer section what may only stand in a head (RFC 9110 §6.5.1): whatever frames,
+/// Removes from an answer's trailer section what frames or routes a message (RFC 9110 §6.5.1).
+pub(super) fn clean_response_trailers(trailers: &mut Fields) {
+    trailers.remove_where(|field| field.known != Known::Other);
+}
+
+/// Removes from a request's trailer section what may only stand in a head (RFC 9110 §6.5.1): whatever frames,
 /// addresses, authenticates or routes a message. A back end that merges trailers into the head then
 /// learns nothing that the gateway has not seen there.
-pub(super) fn clean_trailers(trailers: &mut Fields) {
+pub(super) fn clean_request_trailers(trailers: &mut Fields) {
     trailers.remove_where(|field| field.known != Known::Other || is_forbidden_in_trailers(field.name));
 }
 
@@ -93,7 +98,7 @@ mod tests {
         for name in ["grpc-status", "Authorization", "Host", "X-User", "x_user", "Content-Length", "Digest", "Cookie"] {
             fields.append(name, b"1");
         }
-        clean_trailers(&mut fields);
+        clean_request_trailers(&mut fields);
         assert_eq!(names(&fields), ["grpc-status", "Digest"]);
     }
 }

@@ -45,7 +45,7 @@ enum Outcome {
     /// The answer was sent in full.
     Complete,
     /// The answer was begun and cut, because the upstream failed or was too slow.
-    Cut(Fault),
+    Cut,
     /// The client went away.
     ClientGone,
 }

@@ -16,6 +16,7 @@ pub(crate) struct Connector {
     endpoint: plan::Endpoint,
     /// The endpoint as an authority; without the port where that is the default of the scheme.
     authority: Arc<str>,
+    name: Arc<str>,
     protocol: plan::UpstreamProtocol,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     timeout: Duration,
@@ -63,6 +64,7 @@ impl Connector {
         Self {
             endpoint: endpoint.clone(),
             authority,
+            name: text.into(),
             protocol: upstream.protocol,
             tls: tls.map(TlsConnector::from).zip(server_name),
             timeout: upstream.timeouts.connect,
@@ -71,6 +73,10 @@ impl Connector {
 
     pub(crate) fn endpoint(&self) -> &plan::Endpoint {
         &self.endpoint
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     pub(crate) fn authority(&self) -> &Arc<str> {

@@ -8,7 +8,7 @@ use super::connect::{Connector, Spoken};
 use super::lease::Lease;
 use super::{ConnectError, LeaseError};
 use crate::config::plan;
-use crate::stats::{Held, UpstreamMeter, UpstreamStat};
+use crate::stats::{Held, Upstream as Gauge, UpstreamMeter};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use std::cell::{Cell, RefCell};
@@ -39,13 +39,13 @@ struct Idle {
     connection: h1::Connection,
     opened: Opened,
     since: Instant,
-    _idle: Held<UpstreamStat>,
+    _idle: Held<Gauge>,
 }
 
 /// When a connection was opened; counted as open until dropped.
 pub(crate) struct Opened {
     pub(crate) at: Instant,
-    _open: Held<UpstreamStat>,
+    _open: Held<Gauge>,
 }
 
 /// An HTTP/2 connection that exchanges share.
@@ -73,6 +73,11 @@ impl Pool {
 
     pub(crate) fn endpoint(&self) -> &plan::Endpoint {
         self.connector.endpoint()
+    }
+
+    /// The endpoint as it is written, for logs.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        self.connector.name()
     }
 
     pub(crate) fn authority(&self) -> &Arc<str> {
@@ -111,7 +116,7 @@ impl Pool {
         }
         let slot = SlotGuard(self);
         let (transport, spoken) = self.connector.connect().await.map_err(LeaseError::Connect)?;
-        let opened = Opened { at: Instant::now(), _open: self.meter.opened() };
+        let opened = Opened { at: Instant::now(), _open: self.meter.connected() };
         match spoken {
             Spoken::Http1 => {
                 slot.keep();
@@ -273,7 +278,7 @@ impl Drop for SlotGuard<'_> {
 /// Counts a waiting request, also when it is cancelled.
 struct Waiting<'a> {
     pool: &'a Pool,
-    _gauge: Held<UpstreamStat>,
+    _gauge: Held<Gauge>,
 }
 
 impl<'a> Waiting<'a> {
