@@ -3,6 +3,7 @@
 pub mod access;
 pub mod authority;
 pub mod config;
+pub mod forwarded;
 pub mod path;
 pub mod router;
 pub mod stats;
