@@ -2,6 +2,7 @@
 
 use crate::config::plan::Scheme;
 use crate::fault::Fault;
+use crate::forwarded::{Origin, Peer};
 use crate::path::Separators;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -29,6 +30,8 @@ pub(crate) struct Scratch {
 /// What one exchange learns on its way; the access log and the metrics are written from it.
 pub(super) struct Context {
     pub(super) started: Instant,
+    /// Who asks, as far as it can be believed.
+    pub(super) origin: Origin,
     pub(super) length: BodyLength,
     /// Length of the path at the front of the request target; the query follows.
     pub(super) path: usize,
@@ -57,8 +60,10 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn open(started: Instant) -> Self {
+    pub(super) fn open(started: Instant, client: &Client, last: bool) -> Self {
+        let peer = Peer { address: client.address.ip(), scheme: client.scheme };
         Self {
+            origin: Origin::direct(peer),
             started,
             length: BodyLength::None,
             path: 0,
@@ -66,7 +71,7 @@ impl Context {
             host: String::new(),
             route: None,
             body_limit: None,
-            close: false,
+            close: last,
             expects_continue: false,
             takes_trailers: false,
             upgrade: None,

@@ -4,7 +4,7 @@
 use super::relay::has_no_body;
 use super::{After, Exchange, Outcome};
 use crate::access::{Record, Text};
-use crate::config::plan::{Redirect, Respond, Scheme};
+use crate::config::plan::{Redirect, Respond};
 use crate::fault::Fault;
 use crate::problem;
 use crate::stats::Protocol;
@@ -71,7 +71,8 @@ impl Exchange<'_> {
     /// The request's own URL with some parts changed; the query stays.
     pub(super) fn prepare_redirect(&mut self, redirect: &Redirect) {
         let (path, query) = self.scratch.request.target.split_at(self.context.path);
-        let scheme = redirect.scheme.unwrap_or(self.client.scheme);
+        let own_scheme = self.context.origin.scheme();
+        let scheme = redirect.scheme.unwrap_or(own_scheme);
         let head = &mut self.scratch.response;
         head.clear();
         head.status = redirect.status;
@@ -79,7 +80,7 @@ impl Exchange<'_> {
         // Another scheme has another port, so that the one asked for does not pass over.
         let host = match &redirect.host {
             Some(host) => host.as_bytes(),
-            None if scheme == self.client.scheme => own_host,
+            None if scheme == own_scheme => own_host,
             None => self.context.host.as_bytes(),
         };
         head.fields.append_with("location", |out| {
@@ -212,7 +213,7 @@ impl Exchange<'_> {
         let route = context.route.map(|route| self.local.snapshot.routes[route].plan.name.clone());
         Record {
             time: SystemTime::now() - elapsed,
-            client: self.client.address.ip(),
+            client: context.origin.client(),
             protocol: match request.version {
                 Version::Http10 => http::Version::HTTP_10,
                 Version::Http11 => http::Version::HTTP_11,
@@ -235,11 +236,6 @@ impl Exchange<'_> {
             trace_id: context.trace_id.as_deref().map(|id| Text::clip(id.as_bytes())),
             user_agent: request.fields.value(Known::UserAgent).map(Text::clip),
         }
-    }
-
-    /// The scheme in which the client asked.
-    pub(super) fn scheme(&self) -> Scheme {
-        self.client.scheme
     }
 }
 

@@ -24,7 +24,7 @@ impl Exchange<'_> {
     /// hop-by-hop field is left.
     pub(super) fn read_head(&mut self, peer: &mut Peer) -> Result<(), Fault> {
         let head = &mut self.scratch.request;
-        self.context.close = head.version == Version::Http10 || list_has(&head.fields, Known::Connection, "close");
+        self.context.close |= head.version == Version::Http10 || list_has(&head.fields, Known::Connection, "close");
         let limit = self.client.listener.plan.limits.target;
         let (host, rewritten) = read_target(head, limit, &mut self.context.path, &mut self.context.separators)?;
         if let Some(target) = rewritten {
@@ -36,6 +36,7 @@ impl Exchange<'_> {
         let head = &mut self.scratch.request;
         self.context.takes_trailers = list_has(&head.fields, Known::Te, "trailers");
         super::hygiene::remove_connection_fields(&mut head.fields);
+        self.read_origin();
         Ok(())
     }
 
@@ -91,7 +92,7 @@ impl Exchange<'_> {
             host: &self.context.host,
             path: str::from_utf8(path).unwrap_or_default(),
             query: rest.strip_prefix(b"?").and_then(|query| str::from_utf8(query).ok()),
-            client: self.client.address.ip(),
+            client: self.context.origin.client(),
         }
     }
 

@@ -9,6 +9,7 @@ mod finish;
 mod forward;
 mod head;
 mod hygiene;
+mod identity;
 mod pump;
 mod relay;
 mod upgrade;
@@ -24,7 +25,6 @@ use context::Context;
 use std::rc::Rc;
 use std::time::Instant;
 use tidegate_wire::framing::BodyLength;
-use tidegate_wire::parse::Refusal;
 use tidegate_wire::peer::Peer;
 
 /// What becomes of the client's connection after an exchange.
@@ -60,21 +60,23 @@ struct Exchange<'a> {
     context: Context,
 }
 
-/// Answers the request whose head is in `scratch`.
+/// Answers the request whose head is in `scratch`; `last` tells that the connection ends with it.
+#[expect(clippy::too_many_arguments, reason = "the one way in: what a connection lends to each of its requests")]
 pub(crate) async fn serve(
     worker: &Worker,
     client: &Client,
     peer: &mut Peer,
     scratch: &mut Scratch,
-    length: Result<BodyLength, Refusal>,
+    length: Result<BodyLength, Fault>,
+    last: bool,
     timer: &mut Timer,
     started: Instant,
 ) -> After {
-    let context = Context::open(started);
+    let context = Context::open(started, client, last);
     let mut exchange = Exchange { worker, local: worker.pin(), client, scratch, context };
     let result = match length {
         Ok(length) => exchange.answer(peer, timer, length).await,
-        Err(refusal) => Err(Fault::Refused(refusal)),
+        Err(fault) => Err(fault),
     };
     exchange.finish(peer, timer, result).await
 }
