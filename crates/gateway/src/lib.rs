@@ -8,6 +8,7 @@ pub mod authority;
 pub mod config;
 mod exchange;
 pub mod fault;
+pub mod forwarded;
 pub mod listen;
 pub mod path;
 pub mod problem;
