@@ -69,16 +69,10 @@ pub fn parse(bytes: &[u8]) -> Result<Authority<'_>, AuthorityFault> {
     let text = std::str::from_utf8(bytes).map_err(|_| AuthorityFault::Host)?;
     if let Some(bracketed) = text.strip_prefix('[') {
         let (address, rest) = bracketed.split_once(']').ok_or(AuthorityFault::Ipv6)?;
-        return Ok(Authority {
-            host: ipv6(&text[..address.len() + 2], address)?,
-            port: port(rest)?,
-        });
+        return Ok(Authority { host: ipv6(&text[..address.len() + 2], address)?, port: port(rest)? });
     }
     let (name, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
-    Ok(Authority {
-        host: host(name)?,
-        port: port(rest)?,
-    })
+    Ok(Authority { host: host(name)?, port: port(rest)? })
 }
 
 /// The address in the spelling of RFC 5952, so that one address is one host. `Ipv6Addr` accepts neither
@@ -86,11 +80,7 @@ pub fn parse(bytes: &[u8]) -> Result<Authority<'_>, AuthorityFault> {
 fn ipv6<'a>(bracketed: &'a str, address: &str) -> Result<Cow<'a, str>, AuthorityFault> {
     let parsed: Ipv6Addr = address.parse().map_err(|_| AuthorityFault::Ipv6)?;
     let canonical = format!("[{parsed}]");
-    Ok(if canonical == bracketed {
-        Cow::Borrowed(bracketed)
-    } else {
-        Cow::Owned(canonical)
-    })
+    Ok(if canonical == bracketed { Cow::Borrowed(bracketed) } else { Cow::Owned(canonical) })
 }
 
 /// A registered name or an IPv4 address. The final dot of a fully qualified name goes: both spellings
@@ -233,10 +223,7 @@ mod tests {
     fn bounds_the_length() {
         let longest = "a".repeat(MAX_BYTES);
         assert_eq!(read(&longest), Ok((longest.clone(), None)));
-        assert_eq!(
-            read(&"a".repeat(MAX_BYTES + 1)),
-            Err(AuthorityFault::TooLong)
-        );
+        assert_eq!(read(&"a".repeat(MAX_BYTES + 1)), Err(AuthorityFault::TooLong));
     }
 
     proptest! {

@@ -165,10 +165,7 @@ impl<'a> RequestTarget<'a> {
         let form = Target::Absolute { https, authority };
         match path {
             [] => Ok(Self::without_path(form, "/")),
-            [b'?', query @ ..] => Ok(Self {
-                query: Some(checked_query(query)?),
-                ..Self::without_path(form, "/")
-            }),
+            [b'?', query @ ..] => Ok(Self { query: Some(checked_query(query)?), ..Self::without_path(form, "/") }),
             _ => Self::with_path(form, path),
         }
     }
@@ -183,12 +180,7 @@ impl<'a> RequestTarget<'a> {
     }
 
     fn without_path(form: Target<'a>, path: &'static str) -> Self {
-        Self {
-            form,
-            path,
-            query: None,
-            plain: true,
-        }
+        Self { form, path, query: None, plain: true }
     }
 
     fn with_path(form: Target<'a>, bytes: &'a [u8]) -> Result<Self, TargetFault> {

@@ -18,7 +18,7 @@ struct Problem<'a> {
 
 /// The body of `application/problem+json` for `fault`.
 #[must_use]
-pub fn document(fault: Fault, request_id: &str, trace_id: Option<&str>) -> Vec<u8> {
+pub fn document(fault: Fault, request_id: &[u8], trace_id: Option<&[u8; 32]>) -> Vec<u8> {
     let status = fault.status();
     let problem = Problem {
         r#type: "about:blank",
@@ -26,8 +26,8 @@ pub fn document(fault: Fault, request_id: &str, trace_id: Option<&str>) -> Vec<u
         status: status.as_u16(),
         detail: fault.detail(),
         error_code: fault.code(),
-        request_id,
-        trace_id,
+        request_id: str::from_utf8(request_id).unwrap_or_default(),
+        trace_id: trace_id.and_then(|id| str::from_utf8(id).ok()),
         timestamp: jiff::Timestamp::now().to_string(),
     };
     // Strings and numbers always serialise; an empty body would still be a valid answer.

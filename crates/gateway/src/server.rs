@@ -117,10 +117,13 @@ impl Gateway {
         }
         let mut old: Vec<Option<SocketGroup>> = std::mem::take(&mut self.groups).into_iter().map(Some).collect();
         let mut new = new.into_iter();
-        self.groups = kept.into_iter().filter_map(|position| match position {
-            Some(position) => old[position].take(),
-            None => new.next(),
-        }).collect();
+        self.groups = kept
+            .into_iter()
+            .filter_map(|position| match position {
+                Some(position) => old[position].take(),
+                None => new.next(),
+            })
+            .collect();
         self.snapshot = snapshot;
         for answer in answers {
             answer.await.map_err(|_| io::Error::other("a worker has ended"))?;

@@ -5,10 +5,11 @@
 use crate::access::AccessLog;
 use crate::config::plan;
 use crate::exchange::Scratch;
+use crate::request_id;
 use crate::snapshot::Snapshot;
 use crate::stats::{ListenerMeter, RouteMeter};
 use crate::upstream::Upstream;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub(crate) struct Worker {
     local: RefCell<Rc<Local>>,
     scratches: RefCell<Vec<Scratch>>,
     date: RefCell<(u64, String)>,
+    random: RefCell<fastrand::Rng>,
     access_log: Option<AccessLog>,
     draining: Cell<bool>,
     /// Wakers of the open connections, so that all of them notice a drain.
@@ -63,6 +65,7 @@ impl Worker {
             scratches: RefCell::default(),
             date: RefCell::new((0, String::new())),
             access_log,
+            random: RefCell::new(fastrand::Rng::new()),
             draining: Cell::new(false),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
@@ -108,6 +111,15 @@ impl Worker {
             *date = (second, httpdate::fmt_http_date(now));
         }
         out.extend_from_slice(date.1.as_bytes());
+    }
+
+    pub(crate) fn random(&self) -> RefMut<'_, fastrand::Rng> {
+        self.random.borrow_mut()
+    }
+
+    pub(crate) fn make_request_id(&self) -> [u8; request_id::LENGTH] {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        request_id::make(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), &mut self.random())
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -197,7 +209,8 @@ impl Local {
     fn same_upstream(&self, wanted: &crate::snapshot::Upstream) -> Option<Rc<Upstream>> {
         let position = self.snapshot.upstreams.iter().position(|other| other.plan.name == wanted.plan.name)?;
         let other = &self.snapshot.upstreams[position];
-        let same_identity = other.tls.as_ref().map(|tls| tls.fingerprint) == wanted.tls.as_ref().map(|tls| tls.fingerprint);
+        let same_identity =
+            other.tls.as_ref().map(|tls| tls.fingerprint) == wanted.tls.as_ref().map(|tls| tls.fingerprint);
         (other.plan == wanted.plan && same_identity).then(|| Rc::clone(&self.upstreams[position]))
     }
 

@@ -4,6 +4,7 @@ use crate::config::plan::Scheme;
 use crate::fault::Fault;
 use crate::forwarded::{Origin, Peer};
 use crate::path::Separators;
+use crate::request_id;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,6 +26,29 @@ pub(crate) struct Client {
 pub(crate) struct Scratch {
     pub(crate) request: RequestHead,
     pub(crate) response: ResponseHead,
+    /// The host as routes compare it, without a port.
+    pub(crate) host: String,
+}
+
+/// The name of a request in logs, answers and at the upstream.
+pub(super) enum RequestId {
+    /// Not named yet.
+    None,
+    /// Made here.
+    Own([u8; request_id::LENGTH]),
+    /// Sent by the client and taken over.
+    Sent(Box<[u8]>),
+}
+
+impl RequestId {
+    /// The name; empty where there is none yet.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::None => &[],
+            Self::Own(id) => id,
+            Self::Sent(id) => id,
+        }
+    }
 }
 
 /// What one exchange learns on its way; the access log and the metrics are written from it.
@@ -36,8 +60,6 @@ pub(super) struct Context {
     /// Length of the path at the front of the request target; the query follows.
     pub(super) path: usize,
     pub(super) separators: Separators,
-    /// The host as routes compare it, without a port.
-    pub(super) host: String,
     pub(super) route: Option<usize>,
     pub(super) body_limit: Option<u64>,
     /// The client asked to close after this request, or speaks HTTP/1.0.
@@ -48,8 +70,8 @@ pub(super) struct Context {
     pub(super) takes_trailers: bool,
     /// The client wants to change the protocol to this.
     pub(super) upgrade: Option<Vec<u8>>,
-    pub(super) request_id: String,
-    pub(super) trace_id: Option<String>,
+    pub(super) request_id: RequestId,
+    pub(super) trace_id: Option<[u8; 32]>,
     pub(super) upstream: Option<Arc<str>>,
     pub(super) endpoint: Option<Arc<str>>,
     pub(super) attempts: u32,
@@ -68,14 +90,13 @@ impl Context {
             length: BodyLength::None,
             path: 0,
             separators: Separators::default(),
-            host: String::new(),
             route: None,
             body_limit: None,
             close: last,
             expects_continue: false,
             takes_trailers: false,
             upgrade: None,
-            request_id: String::new(),
+            request_id: RequestId::None,
             trace_id: None,
             upstream: None,
             endpoint: None,

@@ -1,6 +1,7 @@
 //! Step 11, the only way out: a fault becomes an answer; then counts, the access record, and what
 //! becomes of the connection.
 
+use super::context::RequestId;
 use super::relay::has_no_body;
 use super::{After, Exchange, Outcome};
 use crate::access::{Record, Text};
@@ -41,10 +42,10 @@ impl Exchange<'_> {
     async fn send_fault(&mut self, peer: &mut Peer, timer: &mut Timer, fault: Fault) -> Outcome {
         self.context.fault = Some(fault);
         self.context.close |= fault.poisons_connection();
-        if self.context.request_id.is_empty() {
+        if matches!(self.context.request_id, RequestId::None) {
             self.name_request();
         }
-        let body = problem::document(fault, &self.context.request_id, self.context.trace_id.as_deref());
+        let body = problem::document(fault, self.context.request_id.as_bytes(), self.context.trace_id.as_ref());
         let head = &mut self.scratch.response;
         head.clear();
         head.status = fault.status();
@@ -81,7 +82,7 @@ impl Exchange<'_> {
         let host = match &redirect.host {
             Some(host) => host.as_bytes(),
             None if scheme == own_scheme => own_host,
-            None => self.context.host.as_bytes(),
+            None => self.scratch.host.as_bytes(),
         };
         head.fields.append_with("location", |out| {
             out.extend_from_slice(scheme.as_str().as_bytes());
@@ -100,7 +101,7 @@ impl Exchange<'_> {
             fields.append_with("date", |out| self.worker.write_date(out));
         }
         let wanted = &self.local.snapshot.plan.headers;
-        if wanted.request_id && !self.context.request_id.is_empty() {
+        if wanted.request_id && !matches!(self.context.request_id, RequestId::None) {
             fields.set(Known::XRequestId, self.context.request_id.as_bytes());
         }
         if wanted.via {
@@ -114,7 +115,7 @@ impl Exchange<'_> {
         if !peer.has_received_all() && !self.can_drain() {
             self.context.close = true;
         }
-        if self.context.request_id.is_empty() {
+        if matches!(self.context.request_id, RequestId::None) {
             self.name_request();
         }
         self.add_response_fields();
@@ -220,7 +221,7 @@ impl Exchange<'_> {
                 Version::Http2 => http::Version::HTTP_2,
             },
             method: Text::from(&request.method),
-            host: (!context.host.is_empty()).then(|| Text::clip(context.host.as_bytes())),
+            host: (!self.scratch.host.is_empty()).then(|| Text::clip(self.scratch.host.as_bytes())),
             path: Text::clip(request.target.get(..context.path).unwrap_or_default()),
             status: (outcome != Outcome::ClientGone || context.sent > 0).then_some(self.scratch.response.status),
             fault: context.fault.map(Fault::code),
@@ -232,8 +233,8 @@ impl Exchange<'_> {
             response_bytes: context.sent,
             duration: elapsed,
             upstream_duration: context.to_head,
-            request_id: (!context.request_id.is_empty()).then(|| Text::clip(context.request_id.as_bytes())),
-            trace_id: context.trace_id.as_deref().map(|id| Text::clip(id.as_bytes())),
+            request_id: Some(Text::clip(context.request_id.as_bytes())),
+            trace_id: context.trace_id.map(|id| Text::clip(&id)),
             user_agent: request.fields.value(Known::UserAgent).map(Text::clip),
         }
     }

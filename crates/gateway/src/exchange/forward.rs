@@ -161,8 +161,8 @@ impl Exchange<'_> {
                 match upload.poll(cx, now, peer, upstream, hygiene::clean_request_trailers) {
                     Poll::Ready(Ok(())) => {}
                     // An upstream that reads no further may have answered already.
-                    Poll::Ready(Err(PumpError::Sink(_))) => upload.abandon(),
-                    Poll::Ready(Err(PumpError::Source(_))) => return Poll::Ready(Err(Fault::BodyBroken.into())),
+                    Poll::Ready(Err(PumpError::Sink)) => upload.abandon(),
+                    Poll::Ready(Err(PumpError::Source)) => return Poll::Ready(Err(Fault::BodyBroken.into())),
                     Poll::Ready(Err(PumpError::TooLarge)) => return Poll::Ready(Err(Fault::BodyTooLarge.into())),
                     Poll::Pending => {}
                 }
@@ -196,7 +196,8 @@ impl Exchange<'_> {
                 None => (upload.deadline(client, endpoint), Fault::UpstreamTimeout),
             };
             if timer.poll(cx, nearer(waiting, total), now).is_ready() {
-                let fault = if total.is_some_and(|total| total <= Instant::now()) { Fault::TotalTimeout } else { fault };
+                let fault =
+                    if total.is_some_and(|total| total <= Instant::now()) { Fault::TotalTimeout } else { fault };
                 return Poll::Ready(Err(fault.into()));
             }
             Poll::Pending

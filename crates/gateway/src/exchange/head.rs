@@ -30,7 +30,8 @@ impl Exchange<'_> {
         if let Some(target) = rewritten {
             head.target = target;
         }
-        self.context.host = host;
+        self.scratch.host.clear();
+        self.scratch.host.push_str(&host);
         self.read_expectation()?;
         self.read_upgrade(peer)?;
         let head = &mut self.scratch.request;
@@ -89,7 +90,7 @@ impl Exchange<'_> {
         let (path, rest) = self.scratch.request.target.split_at(self.context.path);
         Question {
             head: &self.scratch.request,
-            host: &self.context.host,
+            host: &self.scratch.host,
             path: str::from_utf8(path).unwrap_or_default(),
             query: rest.strip_prefix(b"?").and_then(|query| str::from_utf8(query).ok()),
             client: self.context.origin.client(),

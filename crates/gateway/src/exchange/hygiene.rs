@@ -14,11 +14,18 @@ const MAX_NAMED: usize = 16;
 /// frame or address the message stay, whoever names them.
 pub(super) fn remove_connection_fields(fields: &mut Fields) {
     if fields.has(Known::Connection) {
-        let named: Vec<Vec<u8>> =
-            fields.values(Known::Connection).flat_map(tokens).take(MAX_NAMED).filter(|name| !is_option(name)).map(<[u8]>::to_vec).collect();
+        let named: Vec<Vec<u8>> = fields
+            .values(Known::Connection)
+            .flat_map(tokens)
+            .take(MAX_NAMED)
+            .filter(|name| !is_option(name))
+            .map(<[u8]>::to_vec)
+            .collect();
         fields.remove(Known::Connection);
         if !named.is_empty() {
-            fields.remove_where(|field| !is_essential(field) && named.iter().any(|name| name.eq_ignore_ascii_case(field.name)));
+            fields.remove_where(|field| {
+                !is_essential(field) && named.iter().any(|name| name.eq_ignore_ascii_case(field.name))
+            });
         }
     }
     for known in [
@@ -59,10 +66,28 @@ pub(super) fn clean_request_trailers(trailers: &mut Fields) {
 fn is_forbidden_in_trailers(name: &[u8]) -> bool {
     let lower = name.to_ascii_lowercase();
     let starts = |prefix: &[u8]| lower.starts_with(prefix);
-    starts(b"x-") || starts(b"proxy-") || starts(b"if-") || starts(b"sec-") || starts(b"content-")
+    starts(b"x-")
+        || starts(b"proxy-")
+        || starts(b"if-")
+        || starts(b"sec-")
+        || starts(b"content-")
         || lower.contains(&b'_')
-        || [&b"range"[..], b"allow", b"age", b"expires", b"pragma", b"vary", b"warning", b"origin", b"referer", b"true-client-ip", b"cf-connecting-ip", b"set-cookie2", b"www-authenticate"]
-            .contains(&lower.as_slice())
+        || [
+            &b"range"[..],
+            b"allow",
+            b"age",
+            b"expires",
+            b"pragma",
+            b"vary",
+            b"warning",
+            b"origin",
+            b"referer",
+            b"true-client-ip",
+            b"cf-connecting-ip",
+            b"set-cookie2",
+            b"www-authenticate",
+        ]
+        .contains(&lower.as_slice())
 }
 
 #[cfg(test)]

@@ -2,10 +2,12 @@
 //! what it tells the upstream.
 
 use super::Exchange;
+use super::context::RequestId;
 use crate::config::plan::Forwarded;
 use crate::forwarded::{Origin, Peer, XForwarded, is_spoofable};
+use crate::request_id;
+use crate::trace::TraceContext;
 use crate::upstream::Upstream;
-use crate::{request_id, trace};
 use tidegate_wire::name::Known;
 
 impl Exchange<'_> {
@@ -63,8 +65,10 @@ impl Exchange<'_> {
     pub(super) fn name_request(&mut self) {
         let fields = &mut self.scratch.request.fields;
         let sent = fields.value(Known::XRequestId).filter(|_| !fields.is_repeated(Known::XRequestId));
-        let sent = sent.and_then(request_id::accept);
-        self.context.request_id = sent.map_or_else(request_id::make, Into::into);
+        self.context.request_id = match sent.filter(|sent| request_id::is_acceptable(sent)) {
+            Some(sent) => RequestId::Sent(sent.into()),
+            None => RequestId::Own(self.worker.make_request_id()),
+        };
         if self.local.snapshot.plan.headers.request_id {
             fields.set(Known::XRequestId, self.context.request_id.as_bytes());
         } else {
@@ -76,12 +80,16 @@ impl Exchange<'_> {
     fn continue_trace(&mut self) {
         let fields = &mut self.scratch.request.fields;
         let sent = fields.value(Known::Traceparent).filter(|_| !fields.is_repeated(Known::Traceparent));
-        let parent = sent.and_then(trace::Traceparent::parse);
+        let parent = sent.and_then(TraceContext::parse);
         if parent.is_none() {
             fields.remove(Known::Tracestate);
         }
-        let own = parent.map_or_else(trace::Traceparent::make, |parent| parent.child());
-        fields.set(Known::Traceparent, &own.format());
+        let mut random = self.worker.random();
+        let own = match parent {
+            Some(parent) => parent.child(&mut random),
+            None => TraceContext::begin(false, &mut random),
+        };
+        fields.set(Known::Traceparent, &own.to_bytes());
         self.context.trace_id = Some(own.trace_id());
     }
 }

@@ -5,11 +5,9 @@
 
 use crate::config::plan::MinimumRate;
 use crate::timer::{after, nearer};
-use std::io;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tidegate_wire::fields::Fields;
-use tidegate_wire::h1::BodyError;
 use tidegate_wire::peer::Peer;
 
 /// One direction of a relay.
@@ -49,9 +47,9 @@ pub(super) enum Waits {
 #[derive(Debug)]
 pub(super) enum PumpError {
     /// The source broke off.
-    Source(BodyError),
+    Source,
     /// The sink is gone.
-    Sink(io::Error),
+    Sink,
     /// The body is longer than allowed.
     TooLarge,
 }
@@ -125,12 +123,13 @@ impl Pump {
         clean: fn(&mut Fields),
     ) -> Poll<Result<(), PumpError>> {
         while self.state == State::Moving {
-            match source.poll_piece(cx).map_err(PumpError::Source)? {
+            match source.poll_piece(cx).map_err(|_| PumpError::Source)? {
                 Poll::Ready(Some(piece)) => {
                     if self.limit.is_some_and(|limit| self.moved + piece.length as u64 > limit) {
                         return Poll::Ready(Err(PumpError::TooLarge));
                     }
-                    let sent = sink.poll_send(cx, source.piece(piece.length), piece.last).map_err(PumpError::Sink)?;
+                    let sent =
+                        sink.poll_send(cx, source.piece(piece.length), piece.last).map_err(|_| PumpError::Sink)?;
                     let Poll::Ready(count) = sent else {
                         self.waits = Waits::Sink;
                         return Poll::Pending;
@@ -139,19 +138,19 @@ impl Pump {
                     self.moved += count as u64;
                 }
                 Poll::Ready(None) => {
-                    let mut trailers = source.take_trailers().map_err(PumpError::Source)?;
+                    let mut trailers = source.take_trailers().map_err(|_| PumpError::Source)?;
                     trailers.iter_mut().for_each(clean);
-                    sink.finish(trailers.as_ref()).map_err(PumpError::Sink)?;
+                    sink.finish(trailers.as_ref()).map_err(|_| PumpError::Sink)?;
                     self.state = State::Flushing;
                 }
                 Poll::Pending => {
-                    let flushed = sink.poll_flush(cx).map_err(PumpError::Sink)?.is_ready();
+                    let flushed = sink.poll_flush(cx).map_err(|_| PumpError::Sink)?.is_ready();
                     self.waits = if flushed { Waits::Source } else { Waits::Sink };
                     return Poll::Pending;
                 }
             }
         }
-        if sink.poll_flush(cx).map_err(PumpError::Sink)?.is_pending() {
+        if sink.poll_flush(cx).map_err(|_| PumpError::Sink)?.is_pending() {
             self.waits = Waits::Sink;
             return Poll::Pending;
         }

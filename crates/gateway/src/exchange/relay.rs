@@ -106,17 +106,17 @@ impl Exchange<'_> {
             let now = Instant::now();
             match download.poll(cx, now, upstream, peer, hygiene::clean_response_trailers) {
                 Poll::Ready(Ok(())) => return Poll::Ready(End::Complete),
-                Poll::Ready(Err(PumpError::Source(_) | PumpError::TooLarge)) => {
+                Poll::Ready(Err(PumpError::Source | PumpError::TooLarge)) => {
                     return Poll::Ready(End::Cut(Fault::UpstreamClosed));
                 }
-                Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(End::ClientGone),
+                Poll::Ready(Err(PumpError::Sink)) => return Poll::Ready(End::ClientGone),
                 Poll::Pending => {}
             }
             match upload.poll(cx, now, peer, upstream, hygiene::clean_request_trailers) {
                 Poll::Pending | Poll::Ready(Ok(())) => {}
                 // The answer goes on: it was given on what the upstream has read.
-                Poll::Ready(Err(PumpError::Sink(_))) => upload.abandon(),
-                Poll::Ready(Err(PumpError::Source(_) | PumpError::TooLarge)) => {
+                Poll::Ready(Err(PumpError::Sink)) => upload.abandon(),
+                Poll::Ready(Err(PumpError::Source | PumpError::TooLarge)) => {
                     return Poll::Ready(End::Cut(Fault::BodyBroken));
                 }
             }

@@ -3,6 +3,7 @@
 use super::{Presence, http1, http2};
 use crate::config::plan::Scheme;
 use crate::exchange::Client;
+use crate::forwarded::is_trusted;
 use crate::timer::Timer;
 use crate::worker::{Door, Worker};
 use std::future::poll_fn;
@@ -67,7 +68,7 @@ pub(super) async fn serve(
 async fn handshake(door: &Door, mut stream: TcpStream, address: SocketAddr) -> io::Result<(Transport, SocketAddr)> {
     let mut address = address;
     let proxied = door.plan.proxy_protocol.as_ref();
-    if proxied.is_some_and(|proxy| proxy.trusted.iter().any(|net| net.contains(&address.ip()))) {
+    if proxied.is_some_and(|proxy| is_trusted(address.ip(), &proxy.trusted)) {
         let header = proxy_protocol::read(&mut stream).await?;
         address = header.source.unwrap_or(address);
     }

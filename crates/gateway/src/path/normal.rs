@@ -35,13 +35,8 @@ pub struct Separators {
 
 impl NormalPath {
     /// A path that was normal already and has no escapes.
-    pub(super) const SAME: Self = Self {
-        form: Normal::Same,
-        separators: Separators {
-            slash: false,
-            backslash: false,
-        },
-    };
+    pub(super) const SAME: Self =
+        Self { form: Normal::Same, separators: Separators { slash: false, backslash: false } };
 
     /// The normal path, given the `received` one.
     pub fn as_str<'a>(&'a self, received: &'a str) -> &'a str {
@@ -111,18 +106,10 @@ pub(super) fn scan(bytes: &[u8]) -> Scan {
             break;
         }
         let class = CLASS[usize::from(byte)];
-        seen |= if previous == b'/' {
-            class
-        } else {
-            class & !REWRITE_AFTER_SLASH
-        };
+        seen |= if previous == b'/' { class } else { class & !REWRITE_AFTER_SLASH };
         previous = byte;
     }
-    Scan {
-        end,
-        refused: seen & REFUSED != 0,
-        plain: seen == 0,
-    }
+    Scan { end, refused: seen & REFUSED != 0, plain: seen == 0 }
 }
 
 /// Brings a path of visible ASCII, without query, to normal form.
@@ -171,10 +158,7 @@ pub(super) fn rewrite(path: &str) -> Result<NormalPath, TargetFault> {
             output.push(b'/');
         }
     }
-    Ok(NormalPath {
-        form: output.finish(),
-        separators,
-    })
+    Ok(NormalPath { form: output.finish(), separators })
 }
 
 /// What a segment in normal form does to a path.
@@ -219,11 +203,7 @@ fn cut<'a>(text: &'a str, marks: &[&str; 2]) -> (&'a str, Option<&'a str>) {
 }
 
 /// Writes a segment with its characters in normal form.
-fn write_segment(
-    segment: &str,
-    output: &mut Output<'_>,
-    separators: &mut Separators,
-) -> Result<(), TargetFault> {
+fn write_segment(segment: &str, output: &mut Output<'_>, separators: &mut Separators) -> Result<(), TargetFault> {
     let mut utf8 = Utf8::default();
     let mut bytes = segment.bytes();
     while let Some(byte) = bytes.next() {
@@ -273,21 +253,7 @@ const fn is_unreserved(byte: u8) -> bool {
 /// RFC 3986 section 3.3, without the `%` of an escape.
 const fn is_pchar(byte: u8) -> bool {
     is_unreserved(byte)
-        || matches!(
-            byte,
-            b'!' | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b';'
-                | b'='
-                | b':'
-                | b'@'
-        )
+        || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@')
 }
 
 /// Bytes of an encoded character that is not complete yet; never more than three of them.
@@ -327,11 +293,7 @@ struct Output<'a> {
 
 impl<'a> Output<'a> {
     fn new(source: &'a str) -> Self {
-        Self {
-            source,
-            len: 0,
-            changed: None,
-        }
+        Self { source, len: 0, changed: None }
     }
 
     fn as_str(&self) -> &str {

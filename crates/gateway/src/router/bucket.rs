@@ -28,11 +28,7 @@ pub(super) struct Search<'a, R> {
 
 impl<'a, R: Request> Search<'a, R> {
     pub(super) fn new(routes: &'a [Route], request: &'a R) -> Self {
-        Self {
-            routes,
-            request,
-            best: None,
-        }
+        Self { routes, request, best: None }
     }
 
     pub(super) fn found(&self) -> Option<usize> {
@@ -46,19 +42,13 @@ impl<'a, R: Request> Search<'a, R> {
 
     /// Takes the first entry, of some in the order of their places, that is wanted, passes `path`, and
     /// whose conditions hold.
-    fn offer<'e>(
-        &mut self,
-        entries: impl IntoIterator<Item = &'e Entry>,
-        path: impl Fn(&Pattern, &str) -> bool,
-    ) {
+    fn offer<'e>(&mut self, entries: impl IntoIterator<Item = &'e Entry>, path: impl Fn(&Pattern, &str) -> bool) {
         for entry in entries {
             if !self.wants(entry.place) {
                 return;
             }
             let route = &self.routes[entry.route];
-            if path(&route.pattern, self.request.path())
-                && route.conditions.mismatch(self.request).is_none()
-            {
+            if path(&route.pattern, self.request.path()) && route.conditions.mismatch(self.request).is_none() {
                 self.best = Some(*entry);
                 return;
             }
@@ -84,10 +74,7 @@ impl Bucket {
     /// Adds an entry whose place comes after those of all before it.
     pub(super) fn insert(&mut self, pattern: &Pattern, entry: Entry) {
         match pattern {
-            Pattern::Template {
-                segments,
-                remainder,
-            } => {
+            Pattern::Template { segments, remainder } => {
                 let node = self.tree.descend(segments.iter(), entry);
                 let list = match remainder {
                     Some(_) => &mut node.below,
@@ -151,18 +138,12 @@ impl Expressions {
         let Some(first) = self.entries.get(TRIED_IN_TURN).and(self.entries.first()) else {
             return Ok(());
         };
-        let sources = self
-            .entries
-            .iter()
-            .map(|entry| routes[entry.route].pattern.source());
+        let sources = self.entries.iter().map(|entry| routes[entry.route].pattern.source());
         let automaton = RegexSetBuilder::new(sources)
             .unicode(false)
             .size_limit(MAX_AUTOMATON_BYTES)
             .build()
-            .map_err(|error| BuildError {
-                route: first.route,
-                fault: PatternFault::Regex(error.to_string()),
-            })?;
+            .map_err(|error| BuildError { route: first.route, fault: PatternFault::Regex(error.to_string()) })?;
         self.automaton = Some(automaton);
         Ok(())
     }
@@ -199,19 +180,12 @@ struct Node {
 
 impl Node {
     fn new(first: usize) -> Self {
-        Self {
-            first,
-            ..Self::default()
-        }
+        Self { first, ..Self::default() }
     }
 
     /// The node at the end of the segments, made where it is missing. A node is made for the entry that
     /// needs it first, which gives it its `first`; the root's is 0.
-    fn descend<'a>(
-        &mut self,
-        segments: impl Iterator<Item = &'a Segment>,
-        entry: Entry,
-    ) -> &mut Self {
+    fn descend<'a>(&mut self, segments: impl Iterator<Item = &'a Segment>, entry: Entry) -> &mut Self {
         segments.fold(self, |node, segment| match segment {
             Segment::Literal(text) => {
                 let child = node.literals.entry(text.clone());
@@ -227,9 +201,7 @@ impl Node {
     fn seal(&mut self, routes: &[Route]) -> Result<(), BuildError> {
         self.expressions.seal(routes)?;
         let children = self.literals.values_mut();
-        children
-            .chain(self.parameter.as_deref_mut())
-            .try_for_each(|child| child.seal(routes))
+        children.chain(self.parameter.as_deref_mut()).try_for_each(|child| child.seal(routes))
     }
 
     /// Looks along all branches that fit the `rest` of the path, which is `None` at its end. Literal

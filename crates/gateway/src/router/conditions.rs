@@ -29,24 +29,15 @@ enum ValueTest {
 
 impl Conditions {
     pub(super) fn compile(matches: &RouteMatch) -> Result<Self, PatternFault> {
-        let header =
-            |field: &FieldMatch| Ok((field.name.clone(), ValueTest::compile(&field.test)?));
+        let header = |field: &FieldMatch| Ok((field.name.clone(), ValueTest::compile(&field.test)?));
         let parameter = |parameter: &QueryMatch| {
             let test = ValueTest::compile(&parameter.test)?;
             Ok((parameter.name.as_str().into(), test))
         };
         Ok(Self {
             methods: methods(&matches.methods),
-            headers: matches
-                .headers
-                .iter()
-                .map(header)
-                .collect::<Result<_, _>>()?,
-            query: matches
-                .query
-                .iter()
-                .map(parameter)
-                .collect::<Result<_, _>>()?,
+            headers: matches.headers.iter().map(header).collect::<Result<_, _>>()?,
+            query: matches.query.iter().map(parameter).collect::<Result<_, _>>()?,
             clients: matches.clients.clone(),
         })
     }
@@ -180,14 +171,9 @@ fn hex_digit(digit: u8) -> Option<u8> {
 
 /// The values of all parameters of this name; a parameter without `=` has an empty value.
 fn parameters<'v>(query: Option<&'v str>, name: &str) -> impl Iterator<Item = FormEncoded<'v>> {
-    let pairs = query
-        .unwrap_or_default()
-        .split('&')
-        .filter(|pair| !pair.is_empty());
+    let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
     pairs.filter_map(move |pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        FormEncoded(key)
-            .is(name.as_bytes())
-            .then_some(FormEncoded(value))
+        FormEncoded(key).is(name.as_bytes()).then_some(FormEncoded(value))
     })
 }

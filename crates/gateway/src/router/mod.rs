@@ -201,10 +201,7 @@ impl Router {
         let mut compiled = Vec::with_capacity(routes.len());
         let mut ranked = Vec::with_capacity(routes.len());
         for (index, matches) in routes.iter().enumerate() {
-            let route = Route::compile(matches).map_err(|fault| BuildError {
-                route: index,
-                fault,
-            })?;
+            let route = Route::compile(matches).map_err(|fault| BuildError { route: index, fault })?;
             for host in route.hosts_or_none() {
                 let rank = Rank::new(matches, host, &route.pattern, index);
                 let host = host.cloned();
@@ -229,24 +226,15 @@ impl Router {
     fn fill(&mut self) -> Result<(), BuildError> {
         for (place, Placed { route, host }) in self.order.iter().enumerate() {
             let bucket = match host {
-                Some(HostPattern::Exact(host)) => {
-                    self.exact.entry(host.as_str().into()).or_default()
-                }
-                Some(HostPattern::Suffix(end)) => {
-                    self.suffix.entry(end.as_str().into()).or_default()
-                }
+                Some(HostPattern::Exact(host)) => self.exact.entry(host.as_str().into()).or_default(),
+                Some(HostPattern::Suffix(end)) => self.suffix.entry(end.as_str().into()).or_default(),
                 None => &mut self.any,
             };
-            let entry = Entry {
-                place,
-                route: *route,
-            };
+            let entry = Entry { place, route: *route };
             bucket.insert(&self.routes[*route].pattern, entry);
         }
         let named = self.exact.values_mut().chain(self.suffix.values_mut());
-        named
-            .chain([&mut self.any])
-            .try_for_each(|bucket| bucket.seal(&self.routes))
+        named.chain([&mut self.any]).try_for_each(|bucket| bucket.seal(&self.routes))
     }
 
     /// The index of the route that answers the request.
@@ -286,10 +274,7 @@ impl Router {
                 continue;
             }
             told[placed.route] = true;
-            verdicts.push(Verdict {
-                route: placed.route,
-                mismatch: route.mismatch(request),
-            });
+            verdicts.push(Verdict { route: placed.route, mismatch: route.mismatch(request) });
         }
         verdicts
     }
@@ -310,8 +295,7 @@ impl Route {
     }
 
     fn has_host(&self, host: &str) -> bool {
-        self.hosts_or_none()
-            .any(|pattern| host_matches(pattern, host))
+        self.hosts_or_none().any(|pattern| host_matches(pattern, host))
     }
 
     fn mismatch(&self, request: &impl Request) -> Option<Mismatch<'_>> {

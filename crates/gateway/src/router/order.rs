@@ -29,23 +29,14 @@ enum HostRank {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum PathRank {
     Exact,
-    Template {
-        literals: Reverse<usize>,
-        remainder: bool,
-        parameters: Reverse<usize>,
-    },
+    Template { literals: Reverse<usize>, remainder: bool, parameters: Reverse<usize> },
     Regex,
     Prefix(Reverse<usize>),
     Any,
 }
 
 impl Rank {
-    pub(super) fn new(
-        matches: &RouteMatch,
-        host: Option<&HostPattern>,
-        pattern: &Pattern,
-        written: usize,
-    ) -> Self {
+    pub(super) fn new(matches: &RouteMatch, host: Option<&HostPattern>, pattern: &Pattern, written: usize) -> Self {
         Self {
             priority: Reverse(matches.priority),
             host: match host {
@@ -65,10 +56,7 @@ impl Rank {
 
 fn path_rank(pattern: &Pattern) -> PathRank {
     match pattern {
-        Pattern::Template {
-            segments,
-            remainder,
-        } => {
+        Pattern::Template { segments, remainder } => {
             let literal = |segment: &&Segment| matches!(segment, Segment::Literal(_));
             let literals = segments.iter().filter(literal).count();
             if literals == segments.len() && remainder.is_none() {

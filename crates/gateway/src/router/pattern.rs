@@ -57,9 +57,9 @@ impl Pattern {
     pub(super) fn matches(&self, path: &str) -> bool {
         match self {
             Self::Template { .. } => self.parts(path).is_some(),
-            Self::Prefix(text) => path.strip_prefix(&**text).is_some_and(|rest| {
-                rest.is_empty() || rest.starts_with('/') || text.ends_with('/')
-            }),
+            Self::Prefix(text) => path
+                .strip_prefix(&**text)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || text.ends_with('/')),
             Self::Regex { regex, .. } => regex.is_match(path.as_bytes()),
             Self::Any => true,
         }
@@ -84,11 +84,7 @@ impl Pattern {
 
     /// The parameters of a template with their values, when it matches.
     fn parts<'a>(&'a self, path: &'a str) -> Option<Vec<(&'a str, &'a str)>> {
-        let Self::Template {
-            segments,
-            remainder,
-        } = self
-        else {
+        let Self::Template { segments, remainder } = self else {
             return None;
         };
         let mut parts = Vec::new();
@@ -135,10 +131,7 @@ fn expression(source: &str) -> Result<Pattern, PatternFault> {
         .map_err(|error| fault(error.to_string()))?;
     let literal = leading_literal(&parsed).filter(|text| text.starts_with('/'));
     let whole_segments = literal.and_then(|text| text.rsplit_once('/'));
-    Ok(Pattern::Regex {
-        regex,
-        beginning: whole_segments.map(|(beginning, _)| beginning.into()),
-    })
+    Ok(Pattern::Regex { regex, beginning: whole_segments.map(|(beginning, _)| beginning.into()) })
 }
 
 /// The text with which every match begins; empty text is `None`.
@@ -162,9 +155,7 @@ fn named_groups<'a>(regex: &'a Regex, path: &'a str) -> Vec<(&'a str, &'a str)> 
     };
     let value = |name| path.get(found.name(name)?.range());
     let names = regex.capture_names().flatten();
-    names
-        .filter_map(|name| Some((name, value(name)?)))
-        .collect()
+    names.filter_map(|name| Some((name, value(name)?))).collect()
 }
 
 fn template(text: &str) -> Result<Pattern, PatternFault> {
@@ -190,10 +181,7 @@ fn template(text: &str) -> Result<Pattern, PatternFault> {
             remainder = Some(bare.into());
         }
     }
-    Ok(Pattern::Template {
-        segments,
-        remainder,
-    })
+    Ok(Pattern::Template { segments, remainder })
 }
 
 fn prefix(text: &str) -> Result<Pattern, PatternFault> {
@@ -224,8 +212,7 @@ fn braced(segment: &str) -> Option<&str> {
 
 /// Parameter names are those of most languages, so that they can be used in other options.
 fn is_name(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        && text.starts_with(|c: char| !c.is_ascii_digit())
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && text.starts_with(|c: char| !c.is_ascii_digit())
 }
 
 /// A literal segment in normal form. A brace that is meant literally is written `%7B` or `%7D`.

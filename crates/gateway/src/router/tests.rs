@@ -194,23 +194,12 @@ fn templates_match_whole_paths() {
     assert_takes(
         &path("/users/{id}"),
         &["/users/42", "/users/a%2Fb", "/users/;x"],
-        &[
-            "/users",
-            "/users/",
-            "/users/1/",
-            "/users/1/x",
-            "/user/1",
-            "/",
-        ],
+        &["/users", "/users/", "/users/1/", "/users/1/x", "/user/1", "/"],
     );
     assert_takes(&path("/a"), &["/a"], &["/a/", "/A", "/ab", "/", "*"]);
     assert_takes(&path("/a/"), &["/a/"], &["/a", "/a/b"]);
     assert_takes(&path("/"), &["/"], &["/a", "*"]);
-    assert_takes(
-        &path("/files/{rest*}"),
-        &["/files/", "/files/a", "/files/a/b/"],
-        &["/files", "/filesx/a"],
-    );
+    assert_takes(&path("/files/{rest*}"), &["/files/", "/files/a", "/files/a/b/"], &["/files", "/filesx/a"]);
     assert_takes(&path("/{all*}"), &["/", "/a/b"], &["*"]);
     assert_takes(&path("/{a}/x/{b}/"), &["/1/x/2/"], &["/1/x/2", "/1/y/2/"]);
 }
@@ -224,20 +213,12 @@ fn prefixes_match_whole_segments() {
     );
     assert_takes(&prefix("/api/"), &["/api/", "/api/x"], &["/api", "/apix"]);
     assert_takes(&prefix("/"), &["/", "/a", "/a/b/"], &["*"]);
-    assert_takes(
-        &prefix("/a/b"),
-        &["/a/b", "/a/b/c"],
-        &["/a", "/a/", "/a/bc"],
-    );
+    assert_takes(&prefix("/a/b"), &["/a/b", "/a/b/c"], &["/a", "/a/", "/a/bc"]);
 }
 
 #[test]
 fn regexes_match_the_whole_path() {
-    assert_takes(
-        &regex("/v[0-9]+/users"),
-        &["/v1/users", "/v22/users"],
-        &["/v1/users/", "/x/v1/users", "/v/users"],
-    );
+    assert_takes(&regex("/v[0-9]+/users"), &["/v1/users", "/v22/users"], &["/v1/users/", "/x/v1/users", "/v/users"]);
     assert_takes(&regex("/a|/b"), &["/a", "/b"], &["/ab", "/a/b"]);
     assert_takes(&regex("(?i)/a"), &["/a", "/A"], &["/b"]);
     assert_takes(&regex(r"\*"), &["*"], &["/"]);
@@ -298,30 +279,14 @@ fn refuses_patterns_that_match_no_normal_path() {
         ("/%2e%2e/b", TargetFault::AboveRoot),
     ] {
         assert_eq!(fault(path(text)), at(PatternFault::Path(reason)), "{text}");
-        assert_eq!(
-            fault(prefix(text)),
-            at(PatternFault::Path(reason)),
-            "{text}"
-        );
+        assert_eq!(fault(prefix(text)), at(PatternFault::Path(reason)), "{text}");
     }
     let deepest = "/x".repeat(MAX_SEGMENTS);
     assert_eq!(fault(path(&deepest)), Ok(()));
-    assert_eq!(
-        fault(path(&format!("{deepest}/x"))),
-        at(PatternFault::TooDeep)
-    );
+    assert_eq!(fault(path(&format!("{deepest}/x"))), at(PatternFault::TooDeep));
     for text in ["(", "/a)|(/b", "[é]"] {
         let refused = fault(regex(text));
-        assert!(
-            matches!(
-                refused,
-                Err(BuildError {
-                    route: 1,
-                    fault: PatternFault::Regex(_)
-                })
-            ),
-            "{text}"
-        );
+        assert!(matches!(refused, Err(BuildError { route: 1, fault: PatternFault::Regex(_) })), "{text}");
     }
     let test = Test::Regex("a)|(b".into());
     assert!(fault(route().with_header("x", test.clone())).is_err());
@@ -471,23 +436,14 @@ fn fixed_templates_go_before_remainders_with_as_many_literals() {
 #[test]
 fn more_conditions_go_first() {
     let present = || Test::Present;
-    let request = get("/a")
-        .header("x-a", b"1")
-        .header("x-b", b"1")
-        .query("q&r");
+    let request = get("/a").header("x-a", b"1").header("x-b", b"1").query("q&r");
     assert_order(
         &[
             route().methods(&[Method::GET]),
-            route()
-                .with_header("x-a", present())
-                .with_header("x-b", present()),
-            route()
-                .with_header("x-a", present())
-                .with_query("q", present()),
+            route().with_header("x-a", present()).with_header("x-b", present()),
+            route().with_header("x-a", present()).with_query("q", present()),
             route().with_header("x-a", present()),
-            route()
-                .with_query("q", present())
-                .with_query("r", present()),
+            route().with_query("q", present()).with_query("r", present()),
             route().with_query("q", present()).from("192.0.2.0/24"),
             route().with_query("q", present()),
             route().from("0.0.0.0/0"),
@@ -528,11 +484,7 @@ fn a_route_that_fails_gives_way_to_the_next() {
 #[test]
 fn equal_expressions_keep_their_own_places() {
     let fails = exactly("never");
-    let routes = [
-        regex("/a.*").with_header("x", fails),
-        regex("/.*"),
-        regex("/a.*"),
-    ];
+    let routes = [regex("/a.*").with_header("x", fails), regex("/.*"), regex("/a.*")];
     assert_eq!(router(&routes).find(&get("/ab")), Some(1));
 }
 
@@ -594,9 +546,9 @@ fn model_path(pattern: &PathPattern, path: &str) -> bool {
     let segments: Vec<_> = path.split('/').collect();
     match pattern {
         PathPattern::Any => true,
-        PathPattern::Regex(source) => regex::Regex::new(&format!("^(?:{source})$"))
-            .expect("it compiles")
-            .is_match(path),
+        PathPattern::Regex(source) => {
+            regex::Regex::new(&format!("^(?:{source})$")).expect("it compiles").is_match(path)
+        }
         PathPattern::Prefix(text) => {
             path == text
                 || path.starts_with(&format!("{text}/"))
@@ -608,15 +560,12 @@ fn model_path(pattern: &PathPattern, path: &str) -> bool {
             if open {
                 wanted.pop();
             }
-            let long_enough = if open {
-                segments.len() > wanted.len()
-            } else {
-                segments.len() == wanted.len()
-            };
+            let long_enough = if open { segments.len() > wanted.len() } else { segments.len() == wanted.len() };
             long_enough
-                && wanted.iter().zip(&segments).all(|(wanted, segment)| {
-                    wanted == segment || (wanted.starts_with('{') && !segment.is_empty())
-                })
+                && wanted
+                    .iter()
+                    .zip(&segments)
+                    .all(|(wanted, segment)| wanted == segment || (wanted.starts_with('{') && !segment.is_empty()))
         }
     }
 }
@@ -667,10 +616,7 @@ fn model_conditions(route: &RouteMatch, request: &Described) -> bool {
         Test::Regex(_) => unreachable!("no strategy makes it"),
     };
     let header = |field: &FieldMatch| {
-        let named = request
-            .headers
-            .iter()
-            .filter(|(name, _)| *name == field.name);
+        let named = request.headers.iter().filter(|(name, _)| *name == field.name);
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
         passes(&field.test, named.map(|(_, value)| text(value)).collect())
     };
@@ -678,19 +624,12 @@ fn model_conditions(route: &RouteMatch, request: &Described) -> bool {
         let pairs = request.query.as_deref().unwrap_or_default().split('&');
         let named = pairs.filter_map(|pair| pair.split_once('='));
         let values = named.filter(|(name, _)| *name == parameter.name);
-        passes(
-            &parameter.test,
-            values.map(|(_, value)| value.into()).collect(),
-        )
+        passes(&parameter.test, values.map(|(_, value)| value.into()).collect())
     };
     (route.methods.is_empty() || route.methods.contains(method))
         && route.headers.iter().all(header)
         && route.query.iter().all(query)
-        && (route.clients.is_empty()
-            || route
-                .clients
-                .iter()
-                .any(|net| net.contains(&request.client)))
+        && (route.clients.is_empty() || route.clients.iter().any(|net| net.contains(&request.client)))
 }
 
 fn model(routes: &[RouteMatch], request: &Described) -> Option<usize> {
@@ -723,14 +662,7 @@ fn path_patterns() -> impl Strategy<Value = PathPattern> {
         named.collect()
     };
     let texts = vec!["/", "/a", "/a/", "/a/b", "/b", "/a/b/", "/a/a/b"];
-    let sources = vec![
-        ".*",
-        "/a.*",
-        "/[ab]/[^/]+",
-        "/a(/b)?",
-        "/(a|b|c)/b/.*",
-        "/.*b",
-    ];
+    let sources = vec![".*", "/a.*", "/[ab]/[^/]+", "/a(/b)?", "/(a|b|c)/b/.*", "/.*b"];
     prop_oneof![
         5 => (template(), end).prop_map(move |(segments, end)| {
             PathPattern::Template(numbered(segments) + end)
@@ -742,12 +674,7 @@ fn path_patterns() -> impl Strategy<Value = PathPattern> {
 }
 
 fn tests() -> impl Strategy<Value = Test> {
-    select(vec![
-        exactly("1"),
-        exactly("2"),
-        Test::Present,
-        Test::Absent,
-    ])
+    select(vec![exactly("1"), exactly("2"), Test::Present, Test::Absent])
 }
 
 fn route_matches() -> impl Strategy<Value = RouteMatch> {
@@ -782,23 +709,11 @@ fn route_matches() -> impl Strategy<Value = RouteMatch> {
 }
 
 fn requests() -> impl Strategy<Value = Described> {
-    let hosts = vec![
-        "a.test",
-        "b.a.test",
-        "c.b.a.test",
-        "x.test",
-        "test",
-        "other",
-        "",
-    ];
+    let hosts = vec!["a.test", "b.a.test", "c.b.a.test", "x.test", "test", "other", ""];
     let segments = prop::collection::vec(select(vec!["a", "b", "c"]), 0..5);
     let paths = (segments, any::<bool>()).prop_map(|(segments, slash)| {
         let text = format!("/{}", segments.join("/"));
-        if slash && text != "/" {
-            text + "/"
-        } else {
-            text
-        }
+        if slash && text != "/" { text + "/" } else { text }
     });
     let paths = prop_oneof![20 => paths, 1 => Just("*".to_owned())];
     let methods = vec![Method::GET, Method::HEAD, Method::POST];
@@ -808,14 +723,8 @@ fn requests() -> impl Strategy<Value = Described> {
     let headers = prop::collection::vec(header, 0..3);
     let rest = (select(methods), headers, select(queries), select(clients));
     (select(hosts), paths, rest).prop_map(|(host, path, (method, headers, query, client))| {
-        let request = get(&path)
-            .host(host)
-            .method(method)
-            .client(client)
-            .query(query);
-        let add = |request: Described, (name, value): (&'static str, &str)| {
-            request.header(name, value.as_bytes())
-        };
+        let request = get(&path).host(host).method(method).client(client).query(query);
+        let add = |request: Described, (name, value): (&'static str, &str)| request.header(name, value.as_bytes());
         headers.into_iter().fold(request, add)
     })
 }
@@ -848,21 +757,13 @@ fn look_up_times() {
     type Make = fn(usize) -> RouteMatch;
     type Ask = fn(usize) -> Described;
     let kinds: [(&str, Make, Ask); 7] = [
-        (
-            "exact path",
-            |n| path(&format!("/service-{n}/v1/items")),
-            |n| get(&format!("/service-{n}/v1/items")),
-        ),
+        ("exact path", |n| path(&format!("/service-{n}/v1/items")), |n| get(&format!("/service-{n}/v1/items"))),
         (
             "parameters",
             |n| path(&format!("/service-{n}/{{id}}/items/{{item}}")),
             |n| get(&format!("/service-{n}/42/items/7")),
         ),
-        (
-            "prefix",
-            |n| prefix(&format!("/service-{n}/v1")),
-            |n| get(&format!("/service-{n}/v1/items/7")),
-        ),
+        ("prefix", |n| prefix(&format!("/service-{n}/v1")), |n| get(&format!("/service-{n}/v1/items/7"))),
         (
             "exact host",
             |n| prefix("/").at(&format!("service-{n}.example.test")),
@@ -873,11 +774,7 @@ fn look_up_times() {
             |n| prefix("/").at(&format!("*.service-{n}.example.test")),
             |n| get("/v1/items/7").host(&format!("www.service-{n}.example.test")),
         ),
-        (
-            "regex",
-            |n| regex(&format!("/service-{n}/v[0-9]+/.*")),
-            |n| get(&format!("/service-{n}/v1/items/7")),
-        ),
+        ("regex", |n| regex(&format!("/service-{n}/v[0-9]+/.*")), |n| get(&format!("/service-{n}/v1/items/7"))),
         (
             "regex without literal beginning",
             |n| regex(&format!("/v[0-9]+/service-{n}/.*")),
@@ -889,9 +786,7 @@ fn look_up_times() {
             let started = std::time::Instant::now();
             let router = router(&(0..count).map(make).collect::<Vec<_>>());
             let built = started.elapsed();
-            let requests: Vec<_> = (0..64)
-                .map(|n| (n * 7919 % count, ask(n * 7919 % count)))
-                .collect();
+            let requests: Vec<_> = (0..64).map(|n| (n * 7919 % count, ask(n * 7919 % count))).collect();
             let rounds = 2_000;
             let started = std::time::Instant::now();
             for _ in 0..rounds {

@@ -6,8 +6,7 @@ use super::values::{file, network, socket_address};
 use super::{Findings, Flaw, all};
 use crate::config::document::{self, Document};
 use crate::config::plan::{
-    Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, MinimumRate, Ping,
-    ProxyProtocol,
+    Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, MinimumRate, Ping, ProxyProtocol,
 };
 use crate::config::problem::{DocumentPath, Problem};
 use crate::config::units::Size;
@@ -23,8 +22,7 @@ pub(super) fn listeners(
         found.error(Problem::new(at.clone(), "needs at least one listener"));
     }
     let numbered = written.iter().enumerate();
-    let plans =
-        all(numbered.map(|(index, written)| listener(written, &at.index(index), folder, found)))?;
+    let plans = all(numbered.map(|(index, written)| listener(written, &at.index(index), folder, found)))?;
     let unique = unique_addresses(&plans, at, found);
     unique.then_some(plans)
 }
@@ -45,18 +43,12 @@ fn unique_addresses(listeners: &[Listener], at: &DocumentPath, found: &mut Findi
     unique
 }
 
-fn listener(
-    written: &document::Listener,
-    at: &DocumentPath,
-    folder: &Path,
-    found: &mut Findings,
-) -> Option<Listener> {
+fn listener(written: &document::Listener, at: &DocumentPath, folder: &Path, found: &mut Findings) -> Option<Listener> {
     let address = found.value(&at.key("address"), socket_address(&written.address));
     let tls = written.tls.as_ref();
     let tls = tls.map(|written| tls_plan(written, &at.key("tls"), folder, found));
     let proxy_protocol = written.proxy_protocol.as_ref();
-    let proxy_protocol =
-        proxy_protocol.map(|written| proxy_plan(written, &at.key("proxy_protocol"), found));
+    let proxy_protocol = proxy_protocol.map(|written| proxy_plan(written, &at.key("proxy_protocol"), found));
     let trusted = at.key("trusted_proxies");
     let trusted_proxies = found.list(&trusted, &written.trusted_proxies, |text| network(text));
     for (index, network) in trusted_proxies.iter().flatten().enumerate() {
@@ -88,12 +80,8 @@ fn tls_plan(
         found.error(Problem::new(at.clone(), "needs at least one certificate"));
     }
     let numbered = written.certificates.iter().enumerate();
-    let certificates =
-        numbered.map(|(index, written)| certificate(written, &at.index(index), folder, found));
-    Some(ListenerTls {
-        certificates: all(certificates)?,
-        min_version: written.min_version,
-    })
+    let certificates = numbered.map(|(index, written)| certificate(written, &at.index(index), folder, found));
+    Some(ListenerTls { certificates: all(certificates)?, min_version: written.min_version })
 }
 
 pub(super) fn certificate(
@@ -104,17 +92,10 @@ pub(super) fn certificate(
 ) -> Option<Certificate> {
     let certificate = found.value(&at.key("certificate"), file(&written.certificate, folder));
     let key = found.value(&at.key("key"), file(&written.key, folder));
-    Some(Certificate {
-        certificate: certificate?,
-        key: key?,
-    })
+    Some(Certificate { certificate: certificate?, key: key? })
 }
 
-fn proxy_plan(
-    written: &document::ProxyProtocol,
-    at: &DocumentPath,
-    found: &mut Findings,
-) -> Option<ProxyProtocol> {
+fn proxy_plan(written: &document::ProxyProtocol, at: &DocumentPath, found: &mut Findings) -> Option<ProxyProtocol> {
     let at = at.key("trusted");
     let trusted = found.list(&at, &written.trusted, |text| network(text));
     let trusted = trusted.and_then(|trusted| {
@@ -132,18 +113,12 @@ fn limits(written: &document::Limits) -> Limits {
         fields: written.fields.as_usize(),
         target: written.target.as_usize().min(head),
         body: written.body.0.map(Size::bytes),
-        requests_per_connection: written
-            .requests_per_connection
-            .0
-            .map(|count| count.value().into()),
+        requests_per_connection: written.requests_per_connection.0.map(|count| count.value().into()),
     }
 }
 
 fn timeouts(written: &document::ListenerTimeouts) -> ListenerTimeouts {
-    let rate = |rate: &document::BodyRate| MinimumRate {
-        minimum: rate.minimum.bytes(),
-        grace: rate.grace.duration(),
-    };
+    let rate = |rate: &document::BodyRate| MinimumRate { minimum: rate.minimum.bytes(), grace: rate.grace.duration() };
     ListenerTimeouts {
         handshake: written.handshake.duration(),
         head: written.head.duration(),
@@ -155,10 +130,7 @@ fn timeouts(written: &document::ListenerTimeouts) -> ListenerTimeouts {
 }
 
 fn http2(written: &document::Http2, head: usize) -> Http2 {
-    let ping = |ping: &document::Ping| Ping {
-        interval: ping.interval.duration(),
-        timeout: ping.timeout.duration(),
-    };
+    let ping = |ping: &document::Ping| Ping { interval: ping.interval.duration(), timeout: ping.timeout.duration() };
     Http2 {
         max_concurrent_streams: written.max_concurrent_streams.value(),
         initial_stream_window: written.initial_stream_window.as_u32(),

@@ -39,10 +39,7 @@ pub fn check(document: &Document, folder: &Path) -> Result<Checked, Vec<Problem>
     let mut found = Findings::default();
     let plan = plan(document, folder, &mut found);
     match plan {
-        Some(plan) if found.errors.is_empty() => Ok(Checked {
-            plan,
-            warnings: found.warnings,
-        }),
+        Some(plan) if found.errors.is_empty() => Ok(Checked { plan, warnings: found.warnings }),
         _ => Err(found.errors),
     }
 }
@@ -75,9 +72,7 @@ fn workers(document: &Document) -> NonZeroUsize {
     let most = NonZeroUsize::new(256).expect("256 is not zero");
     match document.workers {
         Some(count) => NonZeroUsize::new(count.as_usize()).unwrap_or(NonZeroUsize::MIN),
-        None => available_parallelism()
-            .unwrap_or(NonZeroUsize::MIN)
-            .min(most),
+        None => available_parallelism().unwrap_or(NonZeroUsize::MIN).min(most),
     }
 }
 
@@ -142,16 +137,10 @@ struct Flaw {
 
 impl Flaw {
     fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            help: None,
-        }
+        Self { message: message.into(), help: None }
     }
 
     fn help(self, help: impl Into<String>) -> Self {
-        Self {
-            help: Some(help.into()),
-            ..self
-        }
+        Self { help: Some(help.into()), ..self }
     }
 }

@@ -13,11 +13,8 @@ const LONGEST: usize = 128;
 pub(super) fn upstream(name: &str) -> Result<Arc<str>, Flaw> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if name.is_empty() || name.len() > LONGEST || !name.bytes().all(allowed) {
-        return Err(
-            Flaw::new(format!("`{}` is not a name", name.escape_debug())).help(format!(
-                "take letters, digits, `-`, `_` and `.`, {LONGEST} of them at most"
-            )),
-        );
+        return Err(Flaw::new(format!("`{}` is not a name", name.escape_debug()))
+            .help(format!("take letters, digits, `-`, `_` and `.`, {LONGEST} of them at most")));
     }
     Ok(name.into())
 }
@@ -25,9 +22,7 @@ pub(super) fn upstream(name: &str) -> Result<Arc<str>, Flaw> {
 /// The name that a route was given.
 pub(super) fn route(name: &str) -> Result<Arc<str>, Flaw> {
     if name.is_empty() || name.len() > LONGEST || name.chars().any(char::is_control) {
-        return Err(Flaw::new(format!(
-            "a name has 1 to {LONGEST} bytes and no control characters"
-        )));
+        return Err(Flaw::new(format!("a name has 1 to {LONGEST} bytes and no control characters")));
     }
     Ok(name.into())
 }

@@ -22,8 +22,7 @@ pub(super) fn admin(
     if address.ip().is_loopback() || written.allow_remote {
         return Some(Some(Admin { address }));
     }
-    let message =
-        format!("others can reach `{address}`, and the admin listener asks nobody who they are");
+    let message = format!("others can reach `{address}`, and the admin listener asks nobody who they are");
     let help = "take a loopback address such as `127.0.0.1`, or set `allow_remote: true`";
     found.error(Problem::new(at, message).help(help));
     None
@@ -51,8 +50,5 @@ pub(super) fn access_log(
 }
 
 pub(super) fn shutdown(written: &document::Shutdown) -> Shutdown {
-    Shutdown {
-        drain: written.drain.duration(),
-        readiness_delay: written.readiness_delay.duration(),
-    }
+    Shutdown { drain: written.drain.duration(), readiness_delay: written.readiness_delay.duration() }
 }

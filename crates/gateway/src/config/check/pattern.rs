@@ -23,10 +23,7 @@ pub(super) fn host(text: &str) -> Result<HostPattern, Flaw> {
         digits.then(|| Host::parse(host)).flatten()
     });
     Err(match without_port {
-        Some(host) => flaw.help(format!(
-            "hosts are compared without their port: write `{}`",
-            host.into_text()
-        )),
+        Some(host) => flaw.help(format!("hosts are compared without their port: write `{}`", host.into_text())),
         None if text == "*" => flaw.help("leave `host` out to match every host"),
         None => flaw.help("write it like `api.example.test` or `*.example.test`"),
     })
@@ -53,20 +50,19 @@ fn parameter(segment: &str) -> Result<&str, Flaw> {
     let inner = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}'));
     let first = |name: &str| name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let rest = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    inner
-        .filter(|name| first(name) && rest(name))
-        .ok_or_else(|| {
-            Flaw::new(format!("`{segment}` is not a parameter"))
-                .help("a parameter is a whole segment, `{name}`, of letters, digits and `_`")
-        })
+    inner.filter(|name| first(name) && rest(name)).ok_or_else(|| {
+        Flaw::new(format!("`{segment}` is not a parameter"))
+            .help("a parameter is a whole segment, `{name}`, of letters, digits and `_`")
+    })
 }
 
 /// The beginning of a path, by whole segments.
 pub(super) fn prefix(text: &str) -> Result<PathPattern, Flaw> {
     absolute_path(text)?;
     if text.contains(['{', '}']) {
-        return Err(Flaw::new("a prefix has no parameters")
-            .help("use `path` or `regex`, or write `%7B` and `%7D` for braces"));
+        return Err(
+            Flaw::new("a prefix has no parameters").help("use `path` or `regex`, or write `%7B` and `%7D` for braces")
+        );
     }
     let trimmed = match text.strip_suffix('/') {
         Some("") | None => text,
@@ -81,17 +77,12 @@ pub(super) fn absolute_path(text: &str) -> Result<(), Flaw> {
         return Err(Flaw::new(format!("`{text}` does not start with `/`")));
     }
     if text.contains("//") {
-        return Err(Flaw::new(
-            "a path has no empty segments: `//` is read as `/`",
-        ));
+        return Err(Flaw::new("a path has no empty segments: `//` is read as `/`"));
     }
     if text.split('/').any(|segment| matches!(segment, "." | "..")) {
         return Err(Flaw::new("a path has no `.` or `..` segments"));
     }
-    if let Some(odd) = text
-        .chars()
-        .find(|c| !c.is_ascii_graphic() || "?#\\".contains(*c))
-    {
+    if let Some(odd) = text.chars().find(|c| !c.is_ascii_graphic() || "?#\\".contains(*c)) {
         let flaw = Flaw::new(format!("a path has no `{}`", odd.escape_debug()));
         return Err(match odd {
             '?' => flaw.help("test parameters with `query`"),
@@ -129,21 +120,8 @@ mod tests {
         assert_eq!(host("example.test."), exact("example.test"));
         assert_eq!(host("[0:0::1]"), exact("[::1]"));
         assert_eq!(host("10.0.0.1"), exact("10.0.0.1"));
-        assert_eq!(
-            host("*.Example.test"),
-            Ok(HostPattern::Suffix(".example.test".to_owned()))
-        );
-        for wrong in [
-            "",
-            "*",
-            "*.",
-            "a.*.test",
-            "*a.test",
-            "a b",
-            "a/b",
-            "a:80",
-            "*.10.0.0.1",
-        ] {
+        assert_eq!(host("*.Example.test"), Ok(HostPattern::Suffix(".example.test".to_owned())));
+        for wrong in ["", "*", "*.", "a.*.test", "*a.test", "a b", "a/b", "a:80", "*.10.0.0.1"] {
             assert!(host(wrong).is_err(), "{wrong}");
         }
     }
@@ -160,18 +138,14 @@ mod tests {
         for right in ["/", "/users/{id}", "/{a}/{b}/", "/a%2Fb"] {
             assert!(template(right).is_ok(), "{right}");
         }
-        for wrong in [
-            "", "users", "/{id}x", "/{}", "/{1}", "/{a}/{a}", "/{a", "/a}", "/{a-b}",
-        ] {
+        for wrong in ["", "users", "/{id}x", "/{}", "/{1}", "/{a}/{a}", "/{a", "/a}", "/{a-b}"] {
             assert!(template(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn paths_that_no_request_has_are_refused() {
-        for wrong in [
-            "//", "/a//b", "/./a", "/a/..", "/a b", "/a?b", "/a#b", "/a\\b", "/ä",
-        ] {
+        for wrong in ["//", "/a//b", "/./a", "/a/..", "/a b", "/a?b", "/a#b", "/a\\b", "/ä"] {
             assert!(prefix(wrong).is_err(), "{wrong}");
         }
         let help = prefix("/ä").expect_err("not ASCII").help;

@@ -12,20 +12,14 @@ use super::values::{network, regex};
 use super::{Findings, Flaw, all};
 use crate::config::document::{self, Allowance, Document, FieldTest, Upgrade};
 use crate::config::plan::{
-    Action, BodyLimit, FieldMatch, PathAllowances, PathPattern, QueryMatch, Route, RouteMatch,
-    RouteTimeouts, Test, Upgrades,
+    Action, BodyLimit, FieldMatch, PathAllowances, PathPattern, QueryMatch, Route, RouteMatch, RouteTimeouts, Test,
+    Upgrades,
 };
 use crate::config::problem::{DocumentPath, Problem};
 use crate::config::units::Period;
 
-pub(super) fn routes(
-    document: &Document,
-    at: &DocumentPath,
-    found: &mut Findings,
-) -> Option<Vec<Route>> {
-    let places: Vec<_> = (0..document.routes.len())
-        .map(|index| at.index(index))
-        .collect();
+pub(super) fn routes(document: &Document, at: &DocumentPath, found: &mut Findings) -> Option<Vec<Route>> {
+    let places: Vec<_> = (0..document.routes.len()).map(|index| at.index(index)).collect();
     let names = document.upstreams.keys().enumerate();
     let upstreams = names.map(|(index, name)| (name.as_str(), index)).collect();
     let parts = document.routes.iter().zip(&places);
@@ -45,20 +39,14 @@ pub(super) fn routes(
 }
 
 /// Takes every name that is written, before any is derived.
-fn given_names(
-    routes: &[document::Route],
-    places: &[DocumentPath],
-    found: &mut Findings,
-) -> Option<Taken> {
+fn given_names(routes: &[document::Route], places: &[DocumentPath], found: &mut Findings) -> Option<Taken> {
     let mut taken = Taken::default();
     let mut complete = true;
     for (route, place) in routes.iter().zip(places) {
         let Some(name) = &route.name else { continue };
         let unique = names::route(name).and_then(|name| match taken.take(&name) {
             true => Ok(()),
-            false => Err(Flaw::new(format!(
-                "another route has the name `{name}` already"
-            ))),
+            false => Err(Flaw::new(format!("another route has the name `{name}` already"))),
         });
         complete &= found.value(&place.key("name"), unique).is_some();
     }
@@ -83,17 +71,13 @@ fn route(
         timeouts: timeouts(document, written),
         max_body: match written.max_body {
             None => BodyLimit::OfListener,
-            Some(limit) => {
-                (limit.0).map_or(BodyLimit::Unlimited, |size| BodyLimit::Bytes(size.bytes()))
-            }
+            Some(limit) => (limit.0).map_or(BodyLimit::Unlimited, |size| BodyLimit::Bytes(size.bytes())),
         },
         allow: PathAllowances {
             encoded_slash: allows(Allowance::EncodedSlash),
             encoded_backslash: allows(Allowance::EncodedBackslash),
         },
-        upgrades: Upgrades {
-            websocket: written.upgrades.contains(&Upgrade::Websocket),
-        },
+        upgrades: Upgrades { websocket: written.upgrades.contains(&Upgrade::Websocket) },
     }
 }
 
@@ -102,10 +86,7 @@ fn timeouts(document: &Document, written: &document::Route) -> RouteTimeouts {
     let upstream = written.upstream.as_ref();
     let upstream = upstream.and_then(|name| document.upstreams.get(name));
     let upstream = upstream.map(|upstream| &upstream.timeouts);
-    let response = written
-        .timeouts
-        .response
-        .or(upstream.map(|times| times.response));
+    let response = written.timeouts.response.or(upstream.map(|times| times.response));
     let body = written.timeouts.body.or(upstream.map(|times| times.body));
     RouteTimeouts {
         response: response.and_then(|time| time.0).map(Period::duration),
@@ -120,12 +101,8 @@ fn matches(route: &document::Route, at: &DocumentPath, found: &mut Findings) -> 
     let path = path(written, at, found);
     let methods = found.list(&at.key("method"), &written.method.0, |text| method(text));
     let headers = fields(&written.header, &at.key("header"), found, field);
-    let query = fields(&written.query, &at.key("query"), found, |name, test| {
-        Ok(QueryMatch {
-            name: name.to_owned(),
-            test,
-        })
-    });
+    let query =
+        fields(&written.query, &at.key("query"), found, |name, test| Ok(QueryMatch { name: name.to_owned(), test }));
     let clients = found.list(&at.key("client"), &written.client.0, |text| network(text));
     Some(RouteMatch {
         hosts: hosts?,
@@ -144,12 +121,7 @@ fn path(written: &document::Match, at: &DocumentPath, found: &mut Findings) -> O
         (Some(path), None, None) => (at.key("path"), template(path)),
         (None, Some(path), None) => (at.key("prefix"), prefix(path)),
         (None, None, Some(text)) => (at.key("regex"), regex(text).map(PathPattern::Regex)),
-        _ => (
-            at.clone(),
-            Err(Flaw::new(
-                "has more than one of `path`, `prefix` and `regex`",
-            )),
-        ),
+        _ => (at.clone(), Err(Flaw::new("has more than one of `path`, `prefix` and `regex`"))),
     };
     found.value(&path.0, path.1)
 }
@@ -160,10 +132,10 @@ fn method(text: &str) -> Result<Method, Flaw> {
         Ok(Method::CONNECT) => Err(Flaw::new("CONNECT is refused before routes are looked at")),
         // Methods are case-sensitive (RFC 9110 section 9.1), and no registered one has small letters.
         Ok(method) if upper == text => Ok(method),
-        Ok(_) => Err(Flaw::new(format!(
-            "`{text}` is never sent: methods are case-sensitive"
-        ))
-        .help(format!("write `{upper}`"))),
+        Ok(_) => {
+            Err(Flaw::new(format!("`{text}` is never sent: methods are case-sensitive"))
+                .help(format!("write `{upper}`")))
+        }
         Err(_) => Err(Flaw::new(format!("`{text}` is not a method"))),
     }
 }
@@ -188,8 +160,7 @@ fn field(name: &str, test: Test) -> Result<FieldMatch, Flaw> {
     if let Test::Exact(value) = &test
         && (HeaderValue::from_str(value).is_err() || value.trim() != value)
     {
-        return Err(Flaw::new("no field has this value")
-            .help("leave out control characters and spaces around it"));
+        return Err(Flaw::new("no field has this value").help("leave out control characters and spaces around it"));
     }
     Ok(FieldMatch { name, test })
 }
@@ -198,12 +169,9 @@ fn field(name: &str, test: Test) -> Result<FieldMatch, Flaw> {
 fn warn_of_unreachable(routes: &[Route], places: &[DocumentPath], found: &mut Findings) {
     let mut earlier = HashMap::new();
     for (route, place) in routes.iter().zip(places) {
-        let first = earlier
-            .entry(canonical(&route.matches))
-            .or_insert(&route.name);
+        let first = earlier.entry(canonical(&route.matches)).or_insert(&route.name);
         if *first != &route.name {
-            let message =
-                format!("is never reached: the route `{first}` matches the same requests");
+            let message = format!("is never reached: the route `{first}` matches the same requests");
             found.warn(Problem::new(place.key("match"), message));
         }
     }
@@ -214,18 +182,13 @@ fn canonical(matches: &RouteMatch) -> RouteMatch {
     let mut same = matches.clone();
     if let PathPattern::Template(path) = &mut same.path {
         let segment = |segment: &str| {
-            if segment.starts_with('{') {
-                "{}".to_owned()
-            } else {
-                segment.to_owned()
-            }
+            if segment.starts_with('{') { "{}".to_owned() } else { segment.to_owned() }
         };
         *path = path.split('/').map(segment).collect::<Vec<_>>().join("/");
     }
     same.hosts.sort();
     same.methods.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-    same.headers
-        .sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+    same.headers.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
     same.clients.sort();
     same
 }

@@ -6,9 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::plan::{
-    Action, BodyLimit, EndpointHost, HostPattern, PathPattern, Test, UpstreamProtocol,
-};
+use crate::config::plan::{Action, BodyLimit, EndpointHost, HostPattern, PathPattern, Test, UpstreamProtocol};
 
 /// A document with one listener and one upstream, and these keys over them.
 fn document(changes: Value) -> Document {
@@ -53,10 +51,7 @@ fn a_minimal_document_has_the_defaults_that_are_documented() {
     assert_eq!(listener.limits.body, Some(1 << 30));
     assert_eq!(listener.limits.requests_per_connection, None);
     assert_eq!(listener.timeouts.keep_alive, Duration::from_secs(75));
-    assert_eq!(
-        listener.timeouts.body_rate.map(|rate| rate.minimum),
-        Some(240)
-    );
+    assert_eq!(listener.timeouts.body_rate.map(|rate| rate.minimum), Some(240));
     assert_eq!(listener.http2.max_header_list, 65_536);
     assert_eq!(listener.http2.max_frame_size, 16_384);
     let admin = plan.admin.expect("admin is on");
@@ -92,10 +87,7 @@ fn every_part_of_a_match_is_parsed() {
     .plan;
     let matches = &plan.routes[0].matches;
     let suffix = HostPattern::Suffix(".example.test".to_owned());
-    assert_eq!(
-        matches.hosts,
-        [suffix, HostPattern::Exact("example.test".to_owned())]
-    );
+    assert_eq!(matches.hosts, [suffix, HostPattern::Exact("example.test".to_owned())]);
     assert_eq!(matches.path, PathPattern::Prefix("/api".to_owned()));
     assert_eq!(matches.methods, [Method::GET]);
     assert_eq!(matches.headers[1].test, Test::Absent);
@@ -142,13 +134,9 @@ fn all_problems_are_found_at_once() {
 fn one_mistake_gives_one_problem() {
     let route = |route: Value| json!({ "routes": [route] });
     let upstream = |key: &str, value: Value| json!({ "upstreams": { "app": { "endpoints": ["app:80"], key: value } } });
-    let listener =
-        |key: &str, value: Value| json!({ "listeners": [{ "address": "[::1]:0", key: value }] });
+    let listener = |key: &str, value: Value| json!({ "listeners": [{ "address": "[::1]:0", key: value }] });
     for (changes, expected) in [
-        (
-            json!({ "listeners": [] }),
-            "listeners: needs at least one listener",
-        ),
+        (json!({ "listeners": [] }), "listeners: needs at least one listener"),
         (
             json!({ "listeners": [{ "address": "[::]:80" }, { "address": "[::]:80" }] }),
             "listeners[1].address: another listener has the address `[::]:80` already",
@@ -158,10 +146,7 @@ fn one_mistake_gives_one_problem() {
             "listeners[0].tls.certificates: needs at least one certificate",
         ),
         (
-            listener(
-                "tls",
-                json!({ "certificates": [{ "certificate": "", "key": "k" }] }),
-            ),
+            listener("tls", json!({ "certificates": [{ "certificate": "", "key": "k" }] })),
             "listeners[0].tls.certificates[0].certificate: is not the path of a file",
         ),
         (
@@ -195,10 +180,7 @@ fn one_mistake_gives_one_problem() {
             route(json!({ "upstream": "app", "respond": { "status": 200 } })),
             "routes[0]: has more than one of `upstream`, `respond` and `redirect`",
         ),
-        (
-            route(json!({ "redirect": {} })),
-            "routes[0].redirect: sends the client to where it already is",
-        ),
+        (route(json!({ "redirect": {} })), "routes[0].redirect: sends the client to where it already is"),
         (
             route(json!({ "redirect": { "path": "/x", "status": 304 } })),
             "routes[0].redirect.status: is not one of 301, 302, 303, 307 and 308",
@@ -219,10 +201,7 @@ fn one_mistake_gives_one_problem() {
             route(json!({ "match": { "regex": "\\w{100}{100}" }, "upstream": "app" })),
             "routes[0].match.regex: is not a regular expression that can be used: it takes more than 1048576 bytes compiled",
         ),
-        (
-            json!({ "access_log": { "to": "" } }),
-            "access_log.to: is not the path of a file",
-        ),
+        (json!({ "access_log": { "to": "" } }), "access_log.to: is not the path of a file"),
     ] {
         assert_eq!(errors(changes), [expected]);
     }
@@ -231,10 +210,7 @@ fn one_mistake_gives_one_problem() {
 #[test]
 fn an_anchored_expression_cannot_escape_its_group() {
     let route = json!({ "routes": [{ "match": { "regex": "a)|(b" }, "upstream": "app" }] });
-    assert_eq!(
-        errors(route),
-        ["routes[0].match.regex: is not a regular expression that can be used: unopened group"]
-    );
+    assert_eq!(errors(route), ["routes[0].match.regex: is not a regular expression that can be used: unopened group"]);
 }
 
 #[test]
@@ -260,10 +236,7 @@ fn what_is_probably_not_meant_is_a_warning() {
             "upstreams.spare: the upstream `spare` is never used",
         ]
     );
-    assert_eq!(
-        warnings(json!({ "routes": [] })),
-        [": has no routes: every request is answered with 404"]
-    );
+    assert_eq!(warnings(json!({ "routes": [] })), [": has no routes: every request is answered with 404"]);
 }
 
 #[test]
@@ -277,16 +250,7 @@ fn derived_names_are_unique_and_never_take_a_given_one() {
     ] }))
     .plan;
     let names: Vec<_> = plan.routes.iter().map(|route| &*route.name).collect();
-    assert_eq!(
-        names,
-        [
-            "prefix /a",
-            "prefix /a #3",
-            "prefix /a #4",
-            "prefix /a #2",
-            "regex /c+"
-        ]
-    );
+    assert_eq!(names, ["prefix /a", "prefix /a #3", "prefix /a #4", "prefix /a #2", "regex /c+"]);
 }
 
 #[test]
@@ -345,15 +309,9 @@ fn files_are_found_from_the_folder_of_the_document() {
         "tls": { "certificates": [{ "certificate": "tls/cert.pem", "key": "/keys/key.pem" }] },
     }] }))
     .plan;
-    let tls = plan.listeners[0]
-        .tls
-        .as_ref()
-        .expect("the listener has TLS");
+    let tls = plan.listeners[0].tls.as_ref().expect("the listener has TLS");
     let certificate = &tls.certificates[0];
-    assert_eq!(
-        certificate.certificate,
-        Path::new("/etc/tidegate/tls/cert.pem")
-    );
+    assert_eq!(certificate.certificate, Path::new("/etc/tidegate/tls/cert.pem"));
     assert_eq!(certificate.key, Path::new("/keys/key.pem"));
 }
 

@@ -10,8 +10,7 @@ use super::values::{Host, file, port};
 use super::{Findings, Flaw, all, names};
 use crate::config::document;
 use crate::config::plan::{
-    Certificate, Endpoint, EndpointHost, Pool, Upstream, UpstreamProtocol, UpstreamTimeouts,
-    UpstreamTls,
+    Certificate, Endpoint, EndpointHost, Pool, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls,
 };
 use crate::config::problem::{DocumentPath, Problem};
 use crate::config::units::Period;
@@ -22,9 +21,7 @@ pub(super) fn upstreams(
     folder: &Path,
     found: &mut Findings,
 ) -> Option<Vec<Upstream>> {
-    all(written
-        .iter()
-        .map(|(name, written)| upstream(name, written, &at.key(name), folder, found)))
+    all(written.iter().map(|(name, written)| upstream(name, written, &at.key(name), folder, found)))
 }
 
 fn upstream(
@@ -57,11 +54,7 @@ fn upstream(
     })
 }
 
-fn endpoints(
-    written: &[document::Endpoint],
-    at: &DocumentPath,
-    found: &mut Findings,
-) -> Option<Vec<Endpoint>> {
+fn endpoints(written: &[document::Endpoint], at: &DocumentPath, found: &mut Findings) -> Option<Vec<Endpoint>> {
     if written.is_empty() {
         found.error(Problem::new(at.clone(), "needs at least one endpoint"));
     }
@@ -80,8 +73,9 @@ fn endpoints(
 fn endpoint(written: &document::Endpoint) -> Result<Endpoint, Flaw> {
     let text = &written.address;
     if text.contains("://") {
-        return Err(Flaw::new(format!("`{text}` is a URL"))
-            .help("write `host:port`; for TLS give the upstream `tls: {}`"));
+        return Err(
+            Flaw::new(format!("`{text}` is a URL")).help("write `host:port`; for TLS give the upstream `tls: {}`")
+        );
     }
     let flaw = || {
         Flaw::new(format!("`{text}` is not a host with a port"))
@@ -98,11 +92,7 @@ fn endpoint(written: &document::Endpoint) -> Result<Endpoint, Flaw> {
     })
 }
 
-fn protocol(
-    written: &document::Upstream,
-    at: &DocumentPath,
-    found: &mut Findings,
-) -> Option<UpstreamProtocol> {
+fn protocol(written: &document::Upstream, at: &DocumentPath, found: &mut Findings) -> Option<UpstreamProtocol> {
     if written.protocol != UpstreamProtocol::Auto || written.tls.is_some() {
         return Some(written.protocol);
     }
@@ -112,17 +102,11 @@ fn protocol(
     None
 }
 
-fn tls(
-    written: &document::UpstreamTls,
-    at: &DocumentPath,
-    folder: &Path,
-    found: &mut Findings,
-) -> Option<UpstreamTls> {
+fn tls(written: &document::UpstreamTls, at: &DocumentPath, folder: &Path, found: &mut Findings) -> Option<UpstreamTls> {
     let ca = written.ca.as_ref();
     let ca = ca.map(|path| found.value(&at.key("ca"), file(path, folder)));
     let server_name = written.server_name.as_ref();
-    let server_name =
-        server_name.map(|name| found.value(&at.key("server_name"), server_name_of(name)));
+    let server_name = server_name.map(|name| found.value(&at.key("server_name"), server_name_of(name)));
     let identity = identity(written, at, folder, found);
     if !written.verify {
         let message = "the endpoint's certificate is not verified";
@@ -138,8 +122,7 @@ fn tls(
 }
 
 fn server_name_of(text: &str) -> Result<ServerName<'static>, Flaw> {
-    ServerName::try_from(text.to_owned())
-        .map_err(|_| Flaw::new(format!("`{text}` is not a DNS name or IP address")))
+    ServerName::try_from(text.to_owned()).map_err(|_| Flaw::new(format!("`{text}` is not a DNS name or IP address")))
 }
 
 /// Certificate and key are written together or not at all.
@@ -152,10 +135,7 @@ fn identity(
     let (present, missing) = match (&written.certificate, &written.key) {
         (None, None) => return Some(None),
         (Some(own), Some(key)) => {
-            let written = document::Certificate {
-                certificate: own.clone(),
-                key: key.clone(),
-            };
+            let written = document::Certificate { certificate: own.clone(), key: key.clone() };
             return certificate(&written, at, folder, found).map(Some);
         }
         (Some(_), None) => ("certificate", "key"),
@@ -204,10 +184,7 @@ mod tests {
     use super::*;
 
     fn parse(address: &str) -> Result<Endpoint, Flaw> {
-        endpoint(&document::Endpoint {
-            address: address.to_owned(),
-            weight: crate::config::units::Count::of(1),
-        })
+        endpoint(&document::Endpoint { address: address.to_owned(), weight: crate::config::units::Count::of(1) })
     }
 
     #[test]

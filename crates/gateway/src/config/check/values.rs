@@ -27,18 +27,14 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Flaw> {
 
 /// A network, or an address as the network of itself alone.
 pub(super) fn network(text: &str) -> Result<IpNet, Flaw> {
-    let network: IpNet = text
-        .parse()
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| {
-            Flaw::new(format!("`{text}` is not a network"))
-                .help("write it like `10.0.0.0/8`, `2001:db8::/32` or `192.0.2.7`")
-        })?;
+    let network: IpNet = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+        Flaw::new(format!("`{text}` is not a network"))
+            .help("write it like `10.0.0.0/8`, `2001:db8::/32` or `192.0.2.7`")
+    })?;
     if network.trunc() != network {
         let base = network.trunc();
         return Err(
-            Flaw::new(format!("`{text}` has bits set behind its prefix length"))
-                .help(format!("write `{base}`")),
+            Flaw::new(format!("`{text}` has bits set behind its prefix length")).help(format!("write `{base}`"))
         );
     }
     Ok(network)

@@ -12,13 +12,9 @@ fn read<T: for<'de> serde::Deserialize<'de>>(value: Value) -> Result<T, String> 
 #[test]
 fn times_are_read_with_their_unit() {
     type Time = Period<1, DAY>;
-    for (written, milliseconds, shown) in [
-        ("1ms", 1, "1ms"),
-        ("1500ms", 1500, "1500ms"),
-        ("2s", 2000, "2s"),
-        ("60s", 60_000, "1m"),
-        ("24h", DAY, "24h"),
-    ] {
+    for (written, milliseconds, shown) in
+        [("1ms", 1, "1ms"), ("1500ms", 1500, "1500ms"), ("2s", 2000, "2s"), ("60s", 60_000, "1m"), ("24h", DAY, "24h")]
+    {
         let time: Time = read(json!(written)).expect("a time");
         assert_eq!(time, Time::of(milliseconds), "{written}");
         assert_eq!(time.to_string(), shown);
@@ -30,17 +26,7 @@ fn times_are_read_with_their_unit() {
 #[test]
 fn times_that_are_none_are_refused() {
     let message = |value| read::<Period<1, DAY>>(value).expect_err("not a time");
-    for wrong in [
-        "",
-        "5",
-        "s",
-        "-1s",
-        "1.5s",
-        "1 s",
-        "1S",
-        "1d",
-        "18446744073709551615h",
-    ] {
+    for wrong in ["", "5", "s", "-1s", "1.5s", "1 s", "1S", "1d", "18446744073709551615h"] {
         let expected = "expected a time such as `500ms`, `2s`, `5m` or `1h`";
         assert!(message(json!(wrong)).contains(expected), "{wrong}");
     }
@@ -65,38 +51,18 @@ fn sizes_are_read_with_or_without_a_unit() {
         assert_eq!(size.bytes(), bytes);
         assert_eq!(size.to_string(), shown);
     }
-    for wrong in [
-        json!(-1),
-        json!("64kib"),
-        json!("1.5MiB"),
-        json!("KiB"),
-        json!("99999999TiB"),
-        json!(1.5),
-    ] {
+    for wrong in [json!(-1), json!("64kib"), json!("1.5MiB"), json!("KiB"), json!("99999999TiB"), json!(1.5)] {
         assert!(read::<Any>(wrong.clone()).is_err(), "{wrong}");
     }
-    assert_eq!(
-        read::<Size<KIB, MIB>>(json!("1KB")),
-        Err("`1KB` is not from 1KiB to 1MiB".to_owned())
-    );
+    assert_eq!(read::<Size<KIB, MIB>>(json!("1KB")), Err("`1KB` is not from 1KiB to 1MiB".to_owned()));
 }
 
 #[test]
 fn counts_stay_in_their_range() {
     assert_eq!(read::<Count<1, 256>>(json!(256)), Ok(Count::of(256)));
-    for wrong in [
-        json!(0),
-        json!(257),
-        json!(-1),
-        json!(u64::MAX),
-        json!("4"),
-        json!(1.0),
-    ] {
+    for wrong in [json!(0), json!(257), json!(-1), json!(u64::MAX), json!("4"), json!(1.0)] {
         let message = read::<Count<1, 256>>(wrong).expect_err("out of range");
-        assert!(
-            message.contains("a whole number from 1 to 256"),
-            "{message}"
-        );
+        assert!(message.contains("a whole number from 1 to 256"), "{message}");
     }
 }
 
@@ -109,18 +75,8 @@ fn words_stand_for_nothing() {
     assert_eq!(read::<Time>(json!("1s")), Ok(OrOff(Some(Period::of(1000)))));
     assert!(read::<Time>(json!(true)).is_err());
     assert_eq!(read::<Number>(json!("unlimited")), Ok(OrUnlimited(None)));
-    assert_eq!(
-        read::<Number>(json!(9)),
-        Ok(OrUnlimited(Some(Count::of(9))))
-    );
-    for wrong in [
-        json!("off"),
-        json!(false),
-        json!(10),
-        json!(-1),
-        json!(1.5),
-        json!([]),
-    ] {
+    assert_eq!(read::<Number>(json!(9)), Ok(OrUnlimited(Some(Count::of(9)))));
+    for wrong in [json!("off"), json!(false), json!(10), json!(-1), json!(1.5), json!([])] {
         assert!(read::<Number>(wrong.clone()).is_err(), "{wrong}");
     }
 }
@@ -128,13 +84,7 @@ fn words_stand_for_nothing() {
 #[test]
 fn a_list_of_one_may_be_its_item() {
     type List = OneOrMany<String>;
-    assert_eq!(
-        read::<List>(json!("a")),
-        Ok(OneOrMany(vec!["a".to_owned()]))
-    );
-    assert_eq!(
-        read::<List>(json!(["a", "b"])).map(|list| list.0.len()),
-        Ok(2)
-    );
+    assert_eq!(read::<List>(json!("a")), Ok(OneOrMany(vec!["a".to_owned()])));
+    assert_eq!(read::<List>(json!(["a", "b"])).map(|list| list.0.len()), Ok(2));
     assert!(read::<List>(json!(1)).is_err());
 }

@@ -53,12 +53,7 @@ pub(super) fn action(
     }
 }
 
-fn forward(
-    name: &str,
-    upstreams: &Upstreams<'_>,
-    at: &DocumentPath,
-    found: &mut Findings,
-) -> Option<Action> {
+fn forward(name: &str, upstreams: &Upstreams<'_>, at: &DocumentPath, found: &mut Findings) -> Option<Action> {
     let index = upstreams.get(name).copied();
     if index.is_none() {
         let problem = Problem::new(at.clone(), format!("there is no upstream `{name}`"));
@@ -71,16 +66,11 @@ fn respond(written: &document::Respond, at: &DocumentPath, found: &mut Findings)
     let status = u16::try_from(written.status.value()).ok();
     let status = status.and_then(|status| StatusCode::from_u16(status).ok());
     let fields = at.key("headers");
-    let headers = all(written
-        .headers
-        .iter()
-        .map(|(name, value)| found.value(&fields.key(name), response_field(name, value))));
+    let headers =
+        all(written.headers.iter().map(|(name, value)| found.value(&fields.key(name), response_field(name, value))));
     let bodiless = matches!(written.status.value(), 204 | 205 | 304);
     if bodiless && !written.body.is_empty() {
-        let message = format!(
-            "an answer with status {} has no body",
-            written.status.value()
-        );
+        let message = format!("an answer with status {} has no body", written.status.value());
         found.error(Problem::new(at.key("body"), message));
         return None;
     }
@@ -89,11 +79,7 @@ fn respond(written: &document::Respond, at: &DocumentPath, found: &mut Findings)
         let text = HeaderValue::from_static("text/plain; charset=utf-8");
         headers.push((CONTENT_TYPE, text));
     }
-    Some(Action::Respond(Respond {
-        status: status?,
-        headers,
-        body: Bytes::copy_from_slice(written.body.as_bytes()),
-    }))
+    Some(Action::Respond(Respond { status: status?, headers, body: Bytes::copy_from_slice(written.body.as_bytes()) }))
 }
 
 fn response_field(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Flaw> {
@@ -101,8 +87,7 @@ fn response_field(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), 
     if OWNED.contains(&name.as_str()) {
         return Err(Flaw::new(format!("the gateway writes `{name}` by itself")));
     }
-    let value = HeaderValue::from_str(value)
-        .map_err(|_| Flaw::new("a field's value has no control characters"))?;
+    let value = HeaderValue::from_str(value).map_err(|_| Flaw::new("a field's value has no control characters"))?;
     Ok((name, value))
 }
 
@@ -112,11 +97,7 @@ pub(super) fn field_name(text: &str) -> Result<HeaderName, Flaw> {
         .map_err(|_| Flaw::new(format!("`{}` is not a field name", text.escape_debug())))
 }
 
-fn redirect(
-    written: &document::Redirect,
-    at: &DocumentPath,
-    found: &mut Findings,
-) -> Option<Action> {
+fn redirect(written: &document::Redirect, at: &DocumentPath, found: &mut Findings) -> Option<Action> {
     let host = written.host.as_ref();
     let host = host.map(|text| found.value(&at.key("host"), authority(text)));
     let path = written.path.as_ref();
@@ -139,8 +120,7 @@ fn redirect(
 /// A host, with or without a port.
 fn authority(text: &str) -> Result<Arc<str>, Flaw> {
     let flaw = || {
-        Flaw::new(format!("`{text}` is not a host"))
-            .help("write it like `www.example.test` or `www.example.test:8443`")
+        Flaw::new(format!("`{text}` is not a host")).help("write it like `www.example.test` or `www.example.test:8443`")
     };
     if let Some(host) = Host::parse(text) {
         return Ok(host.into_text().into());
