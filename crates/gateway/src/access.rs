@@ -8,7 +8,7 @@
 //! ellipsis, and the rest), usually a tenth of that.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
@@ -38,8 +38,8 @@ pub struct Record {
     pub route: Option<Arc<str>>,
     /// The upstream's name.
     pub upstream: Option<Arc<str>>,
-    /// The address that the last attempt went to.
-    pub endpoint: Option<SocketAddr>,
+    /// The endpoint that the last attempt went to, as it is configured.
+    pub endpoint: Option<Arc<str>>,
     /// How many times it was sent to an upstream.
     pub attempts: u32,
     /// Bytes of its body, as relayed.
