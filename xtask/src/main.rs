@@ -6,6 +6,8 @@
 //! crate that looks at all others.
 
 mod checks;
+#[cfg(test)]
+mod import_order;
 mod process;
 
 use std::process::ExitCode;
