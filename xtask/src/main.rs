@@ -5,6 +5,7 @@
 //! test that holds imports to the order of ARCHITECTURE.md lives here too, because this is the only
 //! crate that looks at all others.
 
+mod bench;
 mod checks;
 #[cfg(test)]
 mod import_order;
@@ -22,6 +23,7 @@ const COMMANDS: &[Command] = &[
     ("test", "all tests; further words go to the test runner", checks::test),
     ("ci", "everything a change must pass (.ci/run)", checks::ci),
     ("docs", "the API documentation, warnings denied", checks::docs),
+    ("bench", "a comparison with nginx, HAProxy and Envoy", bench::run),
 ];
 
 fn main() -> ExitCode {

@@ -25,6 +25,16 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
     if status.success() { Ok(()) } else { Err(format!("{}: {status}", shown(command)).into()) }
 }
 
+/// What a command prints on its standard output; fails when it fails.
+pub(crate) fn output(command: &mut Command) -> Outcome<String> {
+    let output = command.output().map_err(|error| format!("{}: {error}", shown(command)))?;
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{}: {}\n{complaint}", shown(command), output.status).into());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// The first file of that name in `PATH` or in the folders where Debian keeps servers, which the
 /// `PATH` of an ordinary user leaves out.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
