@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `tidegate` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidegate::cli::main()
+}
