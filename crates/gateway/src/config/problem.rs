@@ -77,7 +77,9 @@ impl DocumentPath {
         &self.0
     }
 
-    fn join(&self, step: Step) -> Self {
+    /// The value that one more step leads to.
+    #[must_use]
+    pub fn join(&self, step: Step) -> Self {
         let mut steps = self.0.clone();
         steps.push(step);
         Self(steps)

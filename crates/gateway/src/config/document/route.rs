@@ -224,9 +224,9 @@ fn permanent() -> Count<301, 308> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scheme {
-    /// `http`
+    /// Plain text.
     Http,
-    /// `https`
+    /// Over TLS.
     Https,
 }
 

@@ -1,0 +1,90 @@
+//! `tidegate validate`
+
+use std::env;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::print;
+use crate::config::{Diagnostics, Loaded, load};
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The configuration: `.yaml`, `.yml`, `.json` or `.toml`
+    #[arg(default_value = "tidegate.yaml")]
+    file: PathBuf,
+
+    /// How to say what was found
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people, on standard error
+    Text,
+    /// For programs, on standard output
+    Json,
+}
+
+pub(super) fn run(options: &Options) -> ExitCode {
+    let result = load(&options.file, &|name| env::var(name).ok());
+    let valid = result.is_ok();
+    let found = match &result {
+        Ok(loaded) => &loaded.warnings,
+        Err(errors) => errors,
+    };
+    let printed = match options.format {
+        Format::Json => print(&format!("{:#}\n", report(options, found, valid))),
+        Format::Text => {
+            explain(found);
+            result
+                .as_ref()
+                .map_or(ExitCode::FAILURE, |loaded| print(&summary(options, loaded)))
+        }
+    };
+    match valid {
+        true => printed,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// Excerpts on standard error, in colour where it is a terminal and nobody asked for none
+/// (<https://no-color.org>).
+fn explain(found: &Diagnostics) {
+    let colour =
+        io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+    // Where standard error is closed there is nobody to tell.
+    let _ = io::stderr()
+        .lock()
+        .write_all(found.render(colour).as_bytes());
+}
+
+fn report(options: &Options, found: &Diagnostics, valid: bool) -> serde_json::Value {
+    let file = options.file.display().to_string();
+    json!({ "file": file, "valid": valid, "problems": found.to_json() })
+}
+
+fn summary(options: &Options, loaded: &Loaded) -> String {
+    let plan = &loaded.plan;
+    let counts = [
+        counted(plan.listeners.len(), "listener"),
+        counted(plan.upstreams.len(), "upstream"),
+        counted(plan.routes.len(), "route"),
+    ];
+    format!(
+        "{} is valid: {}\n",
+        options.file.display(),
+        counts.join(", ")
+    )
+}
+
+fn counted(number: usize, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}
