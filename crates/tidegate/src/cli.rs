@@ -1,17 +1,21 @@
 //! The command line.
 //!
 //! Every command ends the process with 0 when it did what it was asked for, 1 when it could not, and 2 when
-//! it was asked for something that does not exist.
+//! it was asked for something that does not exist. `run` and `demo` tell two cases of 1 apart: 1 is a
+//! configuration that is not valid, 3 is a valid one that cannot be served here and now.
 
+mod run;
 mod validate;
 
-use std::io::{self, Write};
+use std::env;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::config;
+use crate::config::{self, Diagnostics};
+use crate::process::Failure;
 
 /// An API gateway: fast, strict, and able to explain every answer.
 #[derive(Debug, Parser)]
@@ -23,6 +27,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve, as a configuration says
+    Run(run::Options),
     /// Check a configuration, and say everything that is wrong with it
     Validate(validate::Options),
     /// Print the JSON Schema of the configuration, for editors
@@ -42,6 +48,7 @@ enum Command {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Run(options) => run::run(&options),
         Command::Validate(options) => validate::run(&options),
         Command::Schema => print(&format!("{:#}\n", config::schema())),
         Command::Version => print(concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -62,6 +69,33 @@ fn print(text: &str) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// Says why the process did not serve, if so.
+fn ended(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Configuration(problems)) => {
+            explain(&problems);
+            ExitCode::FAILURE
+        }
+        Err(Failure::Start(error)) => {
+            // Where standard error is closed there is nobody to tell.
+            let _ = writeln!(io::stderr(), "tidegate cannot start: {error:#}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// Excerpts on standard error, in colour where it is a terminal and nobody asked for none
+/// (<https://no-color.org>).
+fn explain(found: &Diagnostics) {
+    let colour =
+        io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+    // Where standard error is closed there is nobody to tell.
+    let _ = io::stderr()
+        .lock()
+        .write_all(found.render(colour).as_bytes());
 }
 
 #[cfg(test)]

@@ -1,4 +1,9 @@
 //! The process: command line, configuration files, reload, logs, admin listener.
 
+mod access_log;
+mod admin;
 pub mod cli;
 pub mod config;
+mod logging;
+mod metrics;
+mod process;

@@ -1,14 +1,13 @@
 //! `tidegate validate`
 
 use std::env;
-use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::print;
+use super::{explain, print};
 use crate::config::{Diagnostics, Loaded, load};
 
 #[derive(Debug, Args)]
@@ -50,17 +49,6 @@ pub(super) fn run(options: &Options) -> ExitCode {
         true => printed,
         false => ExitCode::FAILURE,
     }
-}
-
-/// Excerpts on standard error, in colour where it is a terminal and nobody asked for none
-/// (<https://no-color.org>).
-fn explain(found: &Diagnostics) {
-    let colour =
-        io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
-    // Where standard error is closed there is nobody to tell.
-    let _ = io::stderr()
-        .lock()
-        .write_all(found.render(colour).as_bytes());
 }
 
 fn report(options: &Options, found: &Diagnostics, valid: bool) -> serde_json::Value {
