@@ -1,6 +1,7 @@
 //! A connection for the time of one exchange.
 
-use super::pool::{Link, Opened, Pool};
+use super::links::Link;
+use super::pool::{Opened, Pool};
 use std::io;
 use std::rc::Rc;
 use tidegate_wire::framing::BodyLength;

@@ -6,20 +6,16 @@
 
 use super::connect::{Connector, Spoken};
 use super::lease::Lease;
+use super::links::{Link, Links};
 use super::{ConnectError, LeaseError};
 use crate::config::plan;
 use crate::stats::{Held, Upstream as Gauge, UpstreamMeter};
-use bytes::Bytes;
-use h2::client::SendRequest;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tidegate_wire::h1;
 use tokio::sync::Notify;
-
-/// Streams on one HTTP/2 connection before another is opened, where the peer allows more.
-const STREAMS: usize = 100;
 
 /// The connections to one endpoint.
 pub(crate) struct Pool {
@@ -27,7 +23,7 @@ pub(crate) struct Pool {
     limits: plan::Pool,
     meter: UpstreamMeter,
     idle: RefCell<Vec<Idle>>,
-    links: RefCell<Vec<Rc<Link>>>,
+    links: Links,
     /// HTTP/1 connections that are lent, HTTP/2 connections that are open, and those being opened.
     busy: Cell<usize>,
     in_flight: Cell<usize>,
@@ -48,14 +44,6 @@ pub(crate) struct Opened {
     _open: Held<Gauge>,
 }
 
-/// An HTTP/2 connection that exchanges share.
-pub(crate) struct Link {
-    pub(crate) sender: RefCell<SendRequest<Bytes>>,
-    pub(crate) streams: Cell<usize>,
-    pub(crate) broken: Cell<bool>,
-    opened: Opened,
-}
-
 impl Pool {
     pub(crate) fn new(connector: Connector, limits: plan::Pool, meter: UpstreamMeter) -> Self {
         Self {
@@ -63,7 +51,7 @@ impl Pool {
             limits,
             meter,
             idle: RefCell::default(),
-            links: RefCell::default(),
+            links: Links::default(),
             busy: Cell::new(0),
             in_flight: Cell::new(0),
             waiting: Cell::new(0),
@@ -86,6 +74,10 @@ impl Pool {
 
     pub(crate) fn is_tls(&self) -> bool {
         self.connector.is_tls()
+    }
+
+    pub(super) fn links(&self) -> &Links {
+        &self.links
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -123,47 +115,17 @@ impl Pool {
                 Ok(Lease::exclusive(self, h1::Connection::new(transport), opened, false))
             }
             Spoken::Http2 => {
-                let (sender, connection) = h2::client::Builder::new()
-                    .initial_window_size(1 << 20)
-                    .initial_connection_window_size(4 << 20)
-                    .enable_push(false)
-                    .handshake(transport)
-                    .await
-                    .map_err(|error| LeaseError::Connect(ConnectError::Io(std::io::Error::other(error))))?;
+                let link = Link::open(self, transport, opened).await;
+                let link = link.map_err(|error| LeaseError::Connect(ConnectError::Io(error)))?;
                 slot.keep();
-                let link = Rc::new(Link {
-                    sender: RefCell::new(sender),
-                    streams: Cell::new(0),
-                    broken: Cell::new(false),
-                    opened,
-                });
-                self.links.borrow_mut().push(Rc::clone(&link));
-                self.drive(&link, connection);
                 Ok(Lease::shared(self, link, false))
             }
         }
     }
 
-    /// Runs an HTTP/2 connection until it ends, and then forgets it.
-    fn drive(
-        self: &Rc<Self>,
-        link: &Rc<Link>,
-        connection: h2::client::Connection<tidegate_wire::transport::Transport, Bytes>,
-    ) {
-        let (pool, link) = (Rc::clone(self), Rc::clone(link));
-        tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(endpoint = %pool.endpoint(), %error, "HTTP/2 connection to an upstream ended");
-            }
-            link.broken.set(true);
-            pool.links.borrow_mut().retain(|other| !Rc::ptr_eq(other, &link));
-            pool.free_slot();
-        });
-    }
-
     fn reuse(self: &Rc<Self>, careful: bool) -> Option<Lease> {
-        if let Some(link) = self.links.borrow().iter().find(|link| link.has_room(&self.limits)) {
-            return Some(Lease::shared(self, Rc::clone(link), true));
+        if let Some(link) = self.links.with_room(&self.limits) {
+            return Some(Lease::shared(self, link, true));
         }
         let mut idle = self.idle.borrow_mut();
         while let Some(candidate) = idle.pop() {
@@ -236,7 +198,7 @@ impl Pool {
                 && limits.max_lifetime.is_none_or(|lifetime| now - idle.opened.at < lifetime)
                 && idle.is_sound(false)
         });
-        self.links.borrow_mut().retain(|link| !link.is_over(limits, now));
+        self.links.sweep(limits, now);
     }
 }
 
@@ -245,18 +207,6 @@ impl Idle {
         let transport = self.connection.transport();
         // The reactor may still hold an old event; then the kernel knows.
         !(careful || transport.is_stirring()) || !transport.is_stirring_now()
-    }
-}
-
-impl Link {
-    fn has_room(&self, limits: &plan::Pool) -> bool {
-        let allowed = self.sender.borrow().current_max_send_streams().min(STREAMS);
-        !self.broken.get() && self.streams.get() < allowed && !self.is_over(limits, Instant::now())
-    }
-
-    /// A connection that is over is lent no more; it ends when its last stream does.
-    fn is_over(&self, limits: &plan::Pool, now: Instant) -> bool {
-        limits.max_lifetime.is_some_and(|lifetime: Duration| now - self.opened.at >= lifetime)
     }
 }
 
