@@ -1,6 +1,7 @@
 //! A connection for the time of one exchange.
 
-use super::pool::{Exclusive, Link, Pool};
+use super::links::Link;
+use super::pool::{Exclusive, Pool};
 use std::io;
 use std::rc::Rc;
 use std::time::Instant;

@@ -6,6 +6,7 @@
 mod balance;
 mod connect;
 mod lease;
+mod links;
 mod pool;
 
 pub(crate) use balance::Rotation;

@@ -6,21 +6,17 @@
 
 use super::connect::{Connector, Spoken};
 use super::lease::Lease;
+use super::links::{Link, Links};
 use super::{ConnectError, LeaseError};
 use crate::config::plan;
 use crate::stats::{Held, Upstream as Gauge, UpstreamMeter};
-use bytes::Bytes;
-use h2::client::SendRequest;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tidegate_wire::h1;
 use tidegate_wire::peer::Peer;
 use tokio::sync::Notify;
-
-/// Streams on one HTTP/2 connection before another is opened, where the peer allows more.
-const STREAMS: usize = 100;
 
 /// The connections to one endpoint.
 pub(crate) struct Pool {
@@ -28,7 +24,7 @@ pub(crate) struct Pool {
     limits: plan::Pool,
     meter: UpstreamMeter,
     idle: RefCell<Vec<Idle>>,
-    links: RefCell<Vec<Rc<Link>>>,
+    links: Links,
     /// HTTP/1 connections that are lent, HTTP/2 connections that are open, and those being opened.
     busy: Cell<usize>,
     in_flight: Cell<usize>,
@@ -54,14 +50,6 @@ pub(crate) struct Opened {
     _open: Held<Gauge>,
 }
 
-/// An HTTP/2 connection that exchanges share.
-pub(crate) struct Link {
-    pub(crate) sender: RefCell<SendRequest<Bytes>>,
-    pub(crate) streams: Cell<usize>,
-    pub(crate) broken: Cell<bool>,
-    opened: Opened,
-}
-
 impl Pool {
     pub(crate) fn new(connector: Connector, limits: plan::Pool, meter: UpstreamMeter) -> Self {
         Self {
@@ -69,7 +57,7 @@ impl Pool {
             limits,
             meter,
             idle: RefCell::default(),
-            links: RefCell::default(),
+            links: Links::default(),
             busy: Cell::new(0),
             in_flight: Cell::new(0),
             waiting: Cell::new(0),
@@ -92,6 +80,10 @@ impl Pool {
 
     pub(crate) fn is_tls(&self) -> bool {
         self.connector.is_tls()
+    }
+
+    pub(super) fn links(&self) -> &Links {
+        &self.links
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -130,48 +122,18 @@ impl Pool {
                 Ok(Lease::exclusive(self, Box::new(Exclusive { peer, opened }), false))
             }
             Spoken::Http2 => {
-                let (sender, connection) = h2::client::Builder::new()
-                    .initial_window_size(1 << 20)
-                    .initial_connection_window_size(4 << 20)
-                    .enable_push(false)
-                    .handshake(transport)
-                    .await
-                    .map_err(|error| LeaseError::Connect(ConnectError::Io(std::io::Error::other(error))))?;
+                let link = Link::open(self, transport, opened).await;
+                let link = link.map_err(|error| LeaseError::Connect(ConnectError::Io(error)))?;
                 slot.keep();
-                let link = Rc::new(Link {
-                    sender: RefCell::new(sender),
-                    streams: Cell::new(0),
-                    broken: Cell::new(false),
-                    opened,
-                });
-                self.links.borrow_mut().push(Rc::clone(&link));
-                self.drive(&link, connection);
                 Ok(Lease::shared(self, link, false))
             }
         }
     }
 
-    /// Runs an HTTP/2 connection until it ends, and then forgets it.
-    fn drive(
-        self: &Rc<Self>,
-        link: &Rc<Link>,
-        connection: h2::client::Connection<tidegate_wire::transport::Transport, Bytes>,
-    ) {
-        let (pool, link) = (Rc::clone(self), Rc::clone(link));
-        tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(endpoint = %pool.endpoint(), %error, "HTTP/2 connection to an upstream ended");
-            }
-            link.broken.set(true);
-            pool.links.borrow_mut().retain(|other| !Rc::ptr_eq(other, &link));
-            pool.free_slot();
-        });
-    }
-
     /// An idle or shared connection, where there is a sound one.
     pub(crate) fn reuse(self: &Rc<Self>, careful: bool, now: Instant) -> Option<Lease> {
-        if let Some(link) = self.links.borrow().iter().find(|link| link.has_room(&self.limits, now)) {
-            return Some(Lease::shared(self, Rc::clone(link), true));
+        if let Some(link) = self.links.with_room(&self.limits, now) {
+            return Some(Lease::shared(self, link, true));
         }
         let mut idle = self.idle.borrow_mut();
         while let Some(candidate) = idle.pop() {
@@ -247,7 +209,7 @@ impl Pool {
                 && limits.max_lifetime.is_none_or(|lifetime| now - idle.exclusive.opened.at < lifetime)
                 && idle.is_sound(false)
         });
-        self.links.borrow_mut().retain(|link| !link.is_over(limits, now));
+        self.links.sweep(limits, now);
     }
 }
 
@@ -259,18 +221,6 @@ impl Idle {
         let transport = connection.transport();
         // The reactor may still hold an old event; then the kernel knows.
         !(careful || transport.is_stirring()) || !transport.is_stirring_now()
-    }
-}
-
-impl Link {
-    fn has_room(&self, limits: &plan::Pool, now: Instant) -> bool {
-        let allowed = self.sender.borrow().current_max_send_streams().min(STREAMS);
-        !self.broken.get() && self.streams.get() < allowed && !self.is_over(limits, now)
-    }
-
-    /// A connection that is over is lent no more; it ends when its last stream does.
-    fn is_over(&self, limits: &plan::Pool, now: Instant) -> bool {
-        limits.max_lifetime.is_some_and(|lifetime: Duration| now - self.opened.at >= lifetime)
     }
 }
 
