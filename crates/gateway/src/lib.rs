@@ -1,6 +1,24 @@
 //! One request, start to end: routing, hygiene, upstreams, relay.
+//!
+//! A program that embeds a gateway checks a [`config::Document`] into a [`config::Plan`], builds a
+//! [`snapshot::Snapshot`] from it and starts a [`server::Gateway`].
 
+pub mod access;
+pub mod authority;
 pub mod config;
+mod exchange;
+pub mod fault;
+pub mod forwarded;
+mod hex;
+pub mod listen;
 pub mod path;
+pub mod problem;
+pub mod request_id;
 pub mod router;
+pub mod server;
+pub mod snapshot;
 pub mod stats;
+pub mod timer;
+pub mod trace;
+mod upstream;
+mod worker;

@@ -171,10 +171,27 @@ impl Connection {
         }
     }
 
+    /// Waits for the first bytes of a next message; false when the peer closed instead.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.input.is_empty() {
+            return Poll::Ready(Ok(ready!(self.poll_fill(cx))? > 0));
+        }
+        Poll::Ready(Ok(true))
+    }
+
     /// Whether bytes of a next message are already here.
     #[must_use]
     pub fn has_input(&self) -> bool {
         !self.input.is_empty()
+    }
+
+    /// Whether a head has begun to arrive and is not complete.
+    #[must_use]
+    pub fn has_partial_head(&self) -> bool {
+        self.scanned > 0
     }
 
     /// Reads a request head; false when the client closed between two requests.

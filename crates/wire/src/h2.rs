@@ -68,17 +68,17 @@ impl Stream {
         (Self { receiving, current: Bytes::new(), sending: Sending::Respond(respond) }, length)
     }
 
-    /// Opens a stream to an upstream and sends the request head.
+    /// Opens a stream to an upstream and sends the request head; Host becomes `:authority`.
     ///
     /// # Errors
     /// When the head cannot be expressed, or the connection takes no more streams.
     pub fn request(
         sender: &mut SendRequest<Bytes>,
         head: &RequestHead,
-        authority: &str,
         scheme: &str,
         length: BodyLength,
     ) -> io::Result<Self> {
+        let authority = head.fields.value(Known::Host).unwrap_or_default();
         let mut request = http::Request::new(());
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = http::Uri::builder()

@@ -118,6 +118,15 @@ impl Peer {
         }
     }
 
+    /// Whether a response head has begun to arrive and is not complete.
+    #[must_use]
+    pub fn has_partial_head(&self) -> bool {
+        match self {
+            Self::H1(connection) => connection.has_partial_head(),
+            Self::H2(_) => false,
+        }
+    }
+
     /// Begins to send a response.
     ///
     /// `bodiless` tells that this response has no body by rule (HEAD, 204, 304); `close` that the

@@ -8,6 +8,8 @@ mod alternative;
 mod count;
 mod period;
 mod size;
+#[cfg(test)]
+mod tests;
 
 pub use alternative::{OneOrMany, OrOff, OrUnlimited};
 pub use count::Count;

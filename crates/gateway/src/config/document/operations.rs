@@ -87,6 +87,18 @@ pub enum Forwarded {
     Off,
 }
 
+impl Forwarded {
+    /// Whether `X-Forwarded-*` is sent.
+    pub fn x_forwarded(self) -> bool {
+        matches!(self, Self::XForwarded | Self::Both)
+    }
+
+    /// Whether `Forwarded` is sent.
+    pub fn rfc7239(self) -> bool {
+        matches!(self, Self::Rfc7239 | Self::Both)
+    }
+}
+
 /// How the process ends, on SIGTERM or SIGINT.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -136,7 +148,7 @@ impl Default for Log {
 }
 
 /// How important an event is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     /// Something failed that somebody must look at.
@@ -149,4 +161,17 @@ pub enum LogLevel {
     Debug,
     /// Everything.
     Trace,
+}
+
+impl LogLevel {
+    /// The level in lower case, as `tracing` filters spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
 }

@@ -230,6 +230,16 @@ pub enum Scheme {
     Https,
 }
 
+impl Scheme {
+    /// The scheme as it is written in a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// Bounds on waiting that hold for one route. Those left out are the upstream's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::TlsVersion;
+
 /// One address on which every worker accepts clients.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listener {
@@ -41,15 +43,6 @@ pub struct Certificate {
     pub certificate: PathBuf,
     /// The leaf's private key.
     pub key: PathBuf,
-}
-
-/// A TLS version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsVersion {
-    /// TLS 1.2 (RFC 5246).
-    V1_2,
-    /// TLS 1.3 (RFC 8446).
-    V1_3,
 }
 
 /// Who must speak the PROXY protocol.

@@ -12,15 +12,18 @@ mod upstream;
 use std::num::NonZeroUsize;
 
 pub use listener::{
-    Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, MinimumRate, Ping, ProxyProtocol, TlsVersion,
+    Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, MinimumRate, Ping, ProxyProtocol,
 };
-pub use operations::{AccessLog, Admin, Format, Forwarded, Headers, Log, LogLevel, Output, Reload, Shutdown};
+pub use operations::{AccessLog, Admin, Output, Shutdown};
 pub use route::{
     Action, BodyLimit, FieldMatch, HostPattern, PathAllowances, PathPattern, QueryMatch, Redirect, Respond, Route,
-    RouteMatch, RouteTimeouts, Scheme, Test, Upgrades,
+    RouteMatch, RouteTimeouts, Test, Upgrades,
 };
-pub use upstream::{
-    Balance, Endpoint, EndpointHost, HostField, Pool, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls,
+pub use upstream::{Endpoint, EndpointHost, Pool, Upstream, UpstreamTimeouts, UpstreamTls};
+
+/// What cannot be written wrongly is in the plan as it is written.
+pub use super::document::{
+    Balance, Format, Forwarded, Headers, HostField, Log, LogLevel, Reload, Scheme, TlsVersion, UpstreamProtocol,
 };
 
 /// A whole configuration, checked.

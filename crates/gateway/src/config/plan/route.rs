@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
+use super::Scheme;
+
 /// What happens to the requests that match.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
@@ -27,7 +29,7 @@ pub struct Route {
 }
 
 /// Which requests a route answers: those that pass every test it holds.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RouteMatch {
     /// Any of these hosts; empty matches every host.
     pub hosts: Vec<HostPattern>,
@@ -46,7 +48,7 @@ pub struct RouteMatch {
 }
 
 /// A host, without a port, in lower case.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostPattern {
     /// This host.
     Exact(String),
@@ -70,7 +72,7 @@ pub enum PathPattern {
 }
 
 /// A test on a header field.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FieldMatch {
     /// The field's name.
     pub name: HeaderName,
@@ -79,7 +81,7 @@ pub struct FieldMatch {
 }
 
 /// A test on a query parameter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct QueryMatch {
     /// The parameter's name, decoded.
     pub name: String,
@@ -133,25 +135,6 @@ pub struct Redirect {
     pub path: Option<Arc<str>>,
     /// 301, 302, 303, 307 or 308.
     pub status: StatusCode,
-}
-
-/// The scheme of a URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    /// `http`
-    Http,
-    /// `https`
-    Https,
-}
-
-impl Scheme {
-    /// The scheme as it is written in a URL.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
 }
 
 /// Bounds on waiting that hold for one route; all `None` where the route does not forward, but `total`.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 
-use super::Certificate;
+use super::{Balance, Certificate, HostField, UpstreamProtocol};
 
 /// One service and the endpoints that offer it.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,26 +61,6 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// How an endpoint is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Balance {
-    /// In turn, by weight.
-    RoundRobin,
-    /// The one with the fewest requests in flight for its weight.
-    LeastRequests,
-}
-
-/// What is spoken to an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UpstreamProtocol {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2: by ALPN with TLS, by prior knowledge without.
-    Http2,
-    /// What the endpoint chooses by ALPN; the upstream has TLS.
-    Auto,
-}
-
 /// TLS towards an upstream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UpstreamTls {
@@ -92,15 +72,6 @@ pub struct UpstreamTls {
     pub identity: Option<Certificate>,
     /// Whether the endpoint's certificate is verified.
     pub verify: bool,
-}
-
-/// Which `Host` (or `:authority`) an upstream sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HostField {
-    /// The client's.
-    Preserve,
-    /// The endpoint's, as [`Endpoint`] displays (the port left out where it is the scheme's default).
-    Endpoint,
 }
 
 /// Bounds on the connections to each endpoint, per worker.

@@ -28,6 +28,16 @@ impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
     pub const fn bytes(self) -> u64 {
         self.0
     }
+
+    /// The number of bytes, for comparison with lengths.
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+
+    /// The number of bytes, 2^32-1 at most.
+    pub fn as_u32(self) -> u32 {
+        u32::try_from(self.0).unwrap_or(u32::MAX)
+    }
 }
 
 const UNITS: [(&str, u64); 9] = [

@@ -1,0 +1,110 @@
+//! What is known about one request besides its heads.
+
+use crate::config::plan::Scheme;
+use crate::fault::Fault;
+use crate::forwarded::{Origin, Peer};
+use crate::path::Separators;
+use crate::request_id;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tidegate_wire::framing::BodyLength;
+use tidegate_wire::head::{RequestHead, ResponseHead};
+
+/// The client of a connection, for all of its requests.
+pub(crate) struct Client {
+    /// Where the connection comes from; what a PROXY header told, where one is trusted.
+    pub(crate) address: SocketAddr,
+    pub(crate) scheme: Scheme,
+    /// Position of the listener in the configuration with which the connection was accepted.
+    pub(crate) listener: Rc<crate::worker::Door>,
+}
+
+/// Heads whose memory is used again by the next request of the worker.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    pub(crate) request: RequestHead,
+    pub(crate) response: ResponseHead,
+    /// The host as routes compare it, without a port.
+    pub(crate) host: String,
+}
+
+/// The name of a request in logs, answers and at the upstream.
+pub(super) enum RequestId {
+    /// Not named yet.
+    None,
+    /// Made here.
+    Own([u8; request_id::LENGTH]),
+    /// Sent by the client and taken over.
+    Sent(Box<[u8]>),
+}
+
+impl RequestId {
+    /// The name; empty where there is none yet.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::None => &[],
+            Self::Own(id) => id,
+            Self::Sent(id) => id,
+        }
+    }
+}
+
+/// What one exchange learns on its way; the access log and the metrics are written from it.
+pub(super) struct Context {
+    pub(super) started: Instant,
+    /// Who asks, as far as it can be believed.
+    pub(super) origin: Origin,
+    pub(super) length: BodyLength,
+    /// Length of the path at the front of the request target; the query follows.
+    pub(super) path: usize,
+    pub(super) separators: Separators,
+    pub(super) route: Option<usize>,
+    pub(super) body_limit: Option<u64>,
+    /// The client asked to close after this request, or speaks HTTP/1.0.
+    pub(super) close: bool,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub(super) expects_continue: bool,
+    /// The client takes trailers (`TE: trailers`).
+    pub(super) takes_trailers: bool,
+    /// The client wants to change the protocol to this.
+    pub(super) upgrade: Option<Vec<u8>>,
+    pub(super) request_id: RequestId,
+    pub(super) trace_id: Option<[u8; 32]>,
+    pub(super) upstream: Option<Arc<str>>,
+    pub(super) endpoint: Option<Arc<str>>,
+    pub(super) attempts: u32,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    pub(super) to_head: Option<Duration>,
+    pub(super) fault: Option<Fault>,
+}
+
+impl Context {
+    pub(super) fn open(started: Instant, client: &Client, last: bool) -> Self {
+        let peer = Peer { address: client.address.ip(), scheme: client.scheme };
+        Self {
+            origin: Origin::direct(peer),
+            started,
+            length: BodyLength::None,
+            path: 0,
+            separators: Separators::default(),
+            route: None,
+            body_limit: None,
+            close: last,
+            expects_continue: false,
+            takes_trailers: false,
+            upgrade: None,
+            request_id: RequestId::None,
+            trace_id: None,
+            upstream: None,
+            endpoint: None,
+            attempts: 0,
+            received: 0,
+            sent: 0,
+            to_head: None,
+            fault: None,
+        }
+    }
+}

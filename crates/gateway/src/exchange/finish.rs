@@ -1,0 +1,263 @@
+//! Step 11, the only way out: a fault becomes an answer; then counts, the access record, and what
+//! becomes of the connection.
+
+use super::context::RequestId;
+use super::relay::has_no_body;
+use super::{After, Exchange, Outcome};
+use crate::access::{Record, Text};
+use crate::config::plan::{Redirect, Respond};
+use crate::fault::Fault;
+use crate::problem;
+use crate::stats::Protocol;
+use crate::timer::Timer;
+use http::StatusCode;
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use std::time::{Instant, SystemTime};
+use tidegate_wire::framing::BodyLength;
+use tidegate_wire::head::Version;
+use tidegate_wire::name::Known;
+use tidegate_wire::peer::Peer;
+
+/// A request body up to this is read away after an answer that did not need it, to keep the connection.
+const DRAIN: u64 = 64 * 1024;
+
+impl Exchange<'_> {
+    pub(super) async fn finish(mut self, peer: &mut Peer, timer: &mut Timer, result: Result<Outcome, Fault>) -> After {
+        let outcome = match result {
+            Ok(outcome) => outcome,
+            Err(Fault::ClientLeft) => Outcome::ClientGone,
+            Err(fault) => self.send_fault(peer, timer, fault).await,
+        };
+        self.record(outcome);
+        match outcome {
+            Outcome::Complete => self.settle(peer, timer).await,
+            Outcome::Cut | Outcome::ClientGone => {
+                peer.abort();
+                After::Abort
+            }
+        }
+    }
+
+    async fn send_fault(&mut self, peer: &mut Peer, timer: &mut Timer, fault: Fault) -> Outcome {
+        self.context.fault = Some(fault);
+        self.context.close |= fault.poisons_connection();
+        if matches!(self.context.request_id, RequestId::None) {
+            self.name_request();
+        }
+        let body = problem::document(fault, self.context.request_id.as_bytes(), self.context.trace_id.as_ref());
+        let head = &mut self.scratch.response;
+        head.clear();
+        head.status = fault.status();
+        head.fields.append("content-type", b"application/problem+json");
+        head.fields.append("cache-control", b"no-store");
+        if let Some(seconds) = fault.retry_after() {
+            head.fields.append("retry-after", seconds.to_string().as_bytes());
+        }
+        if head.status == StatusCode::METHOD_NOT_ALLOWED {
+            head.fields.append("allow", b"");
+        }
+        self.send_own(peer, timer, &body).await
+    }
+
+    pub(super) fn prepare_respond(&mut self, respond: &Respond) {
+        let head = &mut self.scratch.response;
+        head.clear();
+        head.status = respond.status;
+        for (name, value) in &respond.headers {
+            head.fields.append(name.as_str(), value.as_bytes());
+        }
+    }
+
+    /// The request's own URL with some parts changed; the query stays.
+    pub(super) fn prepare_redirect(&mut self, redirect: &Redirect) {
+        let (path, query) = self.scratch.request.target.split_at(self.context.path);
+        let own_scheme = self.context.origin.scheme();
+        let scheme = redirect.scheme.unwrap_or(own_scheme);
+        let head = &mut self.scratch.response;
+        head.clear();
+        head.status = redirect.status;
+        let own_host = self.scratch.request.fields.value(Known::Host).unwrap_or_default();
+        // Another scheme has another port, so that the one asked for does not pass over.
+        let host = match &redirect.host {
+            Some(host) => host.as_bytes(),
+            None if scheme == own_scheme => own_host,
+            None => self.scratch.host.as_bytes(),
+        };
+        head.fields.append_with("location", |out| {
+            out.extend_from_slice(scheme.as_str().as_bytes());
+            out.extend_from_slice(b"://");
+            out.extend_from_slice(host);
+            out.extend_from_slice(redirect.path.as_deref().map_or(path, str::as_bytes));
+            out.extend_from_slice(query);
+        });
+    }
+
+    /// Fields that every answer has, whoever gave it.
+    pub(super) fn add_response_fields(&mut self) {
+        let fields = &mut self.scratch.response.fields;
+        // RFC 9110 §6.6.1: a recipient with a clock adds Date where it is missing.
+        if !fields.has(Known::Date) {
+            fields.append_with("date", |out| self.worker.write_date(out));
+        }
+        let wanted = &self.local.snapshot.plan.headers;
+        if wanted.request_id && !matches!(self.context.request_id, RequestId::None) {
+            fields.set(Known::XRequestId, self.context.request_id.as_bytes());
+        }
+        if wanted.via {
+            fields.append("via", b"1.1 tidegate");
+        }
+    }
+
+    /// Sends an answer of the gateway's own, whose head is in the scratch.
+    pub(super) async fn send_own(&mut self, peer: &mut Peer, timer: &mut Timer, body: &[u8]) -> Outcome {
+        self.discard_ready(peer).await;
+        if !peer.has_received_all() && !self.can_drain() {
+            self.context.close = true;
+        }
+        if matches!(self.context.request_id, RequestId::None) {
+            self.name_request();
+        }
+        self.add_response_fields();
+        let head = &mut self.scratch.response;
+        let bodiless = has_no_body(head.status, &self.scratch.request.method);
+        let length = match body.len() as u64 {
+            _ if bodiless => BodyLength::None,
+            0 => BodyLength::None,
+            length => BodyLength::Exact(length),
+        };
+        if bodiless && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            head.fields.append("content-length", body.len().to_string().as_bytes());
+        }
+        if peer.start_response(head, length, bodiless, self.context.close).is_err() {
+            return Outcome::ClientGone;
+        }
+        let body = if bodiless { &[] } else { body };
+        let deadline = Instant::now() + self.client.listener.plan.timeouts.body;
+        let mut sent = 0;
+        let result = timer.bound(deadline, poll_fn(|cx| send_all(cx, peer, body, &mut sent))).await;
+        self.context.sent = sent as u64;
+        if matches!(result, Some(Ok(()))) { Outcome::Complete } else { Outcome::ClientGone }
+    }
+
+    /// Drops what has already arrived of a body that nobody needs.
+    async fn discard_ready(&self, peer: &mut Peer) {
+        let mut dropped = 0;
+        poll_fn(|cx| {
+            while dropped < DRAIN {
+                match peer.poll_piece(cx) {
+                    Poll::Ready(Ok(Some(piece))) => {
+                        peer.consume(piece.length);
+                        dropped += piece.length as u64;
+                    }
+                    Poll::Ready(Ok(None)) => {
+                        // Malformed trailers leave the message unfinished, and the connection ends.
+                        let _ = peer.take_trailers();
+                        break;
+                    }
+                    _ => break,
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Whether what is left of the request body is short enough to wait for.
+    fn can_drain(&self) -> bool {
+        matches!(self.context.length, BodyLength::Exact(length) if length <= DRAIN)
+            && !self.context.expects_continue
+            && !self.context.close
+    }
+
+    /// Decides what becomes of the connection after a complete answer.
+    async fn settle(&mut self, peer: &mut Peer, timer: &mut Timer) -> After {
+        if !peer.has_received_all() {
+            if let Peer::H2(stream) = peer {
+                stream.decline_rest();
+                return After::KeepAlive;
+            }
+            let deadline = Instant::now() + self.client.listener.plan.timeouts.linger;
+            if self.context.close || !self.can_drain() || !drain(peer, timer, deadline).await {
+                return After::Close;
+            }
+        }
+        if self.context.close { After::Close } else { After::KeepAlive }
+    }
+
+    /// Counts the request and hands its record over.
+    fn record(&self, outcome: Outcome) {
+        let elapsed = self.context.started.elapsed();
+        let meter = self.local.route_meter(self.context.route);
+        let status = self.scratch.response.status;
+        let (received, sent) = (self.context.received, self.context.sent);
+        match outcome {
+            Outcome::Complete => meter.finished(status.as_u16(), elapsed, received, sent),
+            Outcome::Cut | Outcome::ClientGone => meter.aborted(elapsed, received, sent),
+        }
+        let request = &self.scratch.request;
+        self.client.listener.meter.request(match request.version {
+            Version::Http10 | Version::Http11 => Protocol::H1,
+            Version::Http2 => Protocol::H2,
+        });
+        if matches!(self.context.fault, Some(Fault::Refused(_) | Fault::BodyBroken)) {
+            self.client.listener.meter.protocol_error();
+        }
+        if let Some(log) = self.worker.access_log() {
+            log.record(self.access_record(outcome, elapsed));
+        }
+    }
+
+    fn access_record(&self, outcome: Outcome, elapsed: std::time::Duration) -> Record {
+        let request = &self.scratch.request;
+        let context = &self.context;
+        let route = context.route.map(|route| self.local.snapshot.routes[route].plan.name.clone());
+        Record {
+            time: SystemTime::now() - elapsed,
+            client: context.origin.client(),
+            protocol: match request.version {
+                Version::Http10 => http::Version::HTTP_10,
+                Version::Http11 => http::Version::HTTP_11,
+                Version::Http2 => http::Version::HTTP_2,
+            },
+            method: Text::from(&request.method),
+            host: (!self.scratch.host.is_empty()).then(|| Text::clip(self.scratch.host.as_bytes())),
+            path: Text::clip(request.target.get(..context.path).unwrap_or_default()),
+            status: (outcome != Outcome::ClientGone || context.sent > 0).then_some(self.scratch.response.status),
+            fault: context.fault.map(Fault::code),
+            route,
+            upstream: context.upstream.clone(),
+            endpoint: context.endpoint.clone(),
+            attempts: context.attempts,
+            request_bytes: context.received,
+            response_bytes: context.sent,
+            duration: elapsed,
+            upstream_duration: context.to_head,
+            request_id: Some(Text::clip(context.request_id.as_bytes())),
+            trace_id: context.trace_id.map(|id| Text::clip(&id)),
+            user_agent: request.fields.value(Known::UserAgent).map(Text::clip),
+        }
+    }
+}
+
+fn send_all(cx: &mut Context<'_>, peer: &mut Peer, body: &[u8], sent: &mut usize) -> Poll<std::io::Result<()>> {
+    while *sent < body.len() {
+        *sent += ready!(peer.poll_send(cx, &body[*sent..], true))?;
+    }
+    peer.finish(None)?;
+    peer.poll_flush(cx)
+}
+
+/// Reads what is left of a short body away; false when it did not come in time or in full.
+async fn drain(peer: &mut Peer, timer: &mut Timer, deadline: Instant) -> bool {
+    let read = poll_fn(|cx| {
+        loop {
+            match ready!(peer.poll_piece(cx)) {
+                Ok(Some(piece)) => peer.consume(piece.length),
+                Ok(None) => return Poll::Ready(peer.take_trailers().is_ok()),
+                Err(_) => return Poll::Ready(false),
+            }
+        }
+    });
+    timer.bound(deadline, read).await.unwrap_or(false) && peer.has_received_all()
+}

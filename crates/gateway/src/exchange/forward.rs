@@ -1,0 +1,251 @@
+//! Steps 7 to 9: select an endpoint, send the request, wait for the response head.
+
+use super::hygiene;
+use super::pump::{Patience, Pump, PumpError, Waits};
+use super::{Exchange, Outcome};
+use crate::config::plan::HostField;
+use crate::fault::Fault;
+use crate::snapshot::Route;
+use crate::stats::Failure;
+use crate::timer::{Timer, after, nearer};
+use crate::upstream::{ConnectError, Lease, LeaseError, Upstream};
+use http::{Method, StatusCode};
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tidegate_wire::framing::BodyLength;
+use tidegate_wire::h1::HeadError;
+use tidegate_wire::head::{ResponseHead, Version};
+use tidegate_wire::name::Known;
+use tidegate_wire::parse::HeadLimits;
+use tidegate_wire::peer::Peer;
+
+/// How often a request may be sent again on a new connection.
+const RESENDS: u32 = 1;
+
+/// Interim answers that are passed on for one request.
+const INTERIM: u32 = 8;
+
+/// Limits of a response head; an upstream is trusted more than a client, not without bound.
+const RESPONSE_LIMITS: HeadLimits = HeadLimits { bytes: 128 * 1024, fields: 256, target: 0 };
+
+/// Why there is no response head.
+struct Lost {
+    fault: Fault,
+    /// Nothing of an answer was received, so that the upstream may have closed before it read.
+    clean: bool,
+}
+
+impl From<Fault> for Lost {
+    fn from(fault: Fault) -> Self {
+        Self { fault, clean: false }
+    }
+}
+
+impl Exchange<'_> {
+    /// Sends the request to an endpoint and relays the answer.
+    pub(super) async fn forward(
+        &mut self,
+        peer: &mut Peer,
+        timer: &mut Timer,
+        route: &Route,
+        upstream: &Upstream,
+    ) -> Result<Outcome, Fault> {
+        self.context.upstream = Some(upstream.plan.name.clone());
+        self.prepare_forward(upstream);
+        let _in_flight = upstream.meter.sent();
+        let mut upload = Pump::new(self.context.body_limit, Instant::now());
+        let mut lease = self.lease(upstream, false).await?;
+        loop {
+            self.context.attempts += 1;
+            self.context.endpoint = Some(lease.pool().name().clone());
+            let sent = Instant::now();
+            let result = match self.start(peer, upstream, &mut lease) {
+                Ok(()) => self.await_head(peer, timer, route, &mut lease, &mut upload).await,
+                Err(_) => Err(Lost { fault: Fault::UpstreamClosed, clean: true }),
+            };
+            match result {
+                Ok(()) => {
+                    let elapsed = sent.elapsed();
+                    self.context.to_head = Some(elapsed);
+                    upstream.meter.answered(self.scratch.response.status.as_u16(), elapsed);
+                    break;
+                }
+                Err(lost) if lost.clean && lease.reused && self.may_resend(&upload) => {
+                    upstream.meter.resent();
+                    drop(lease);
+                    lease = self.lease(upstream, true).await?;
+                }
+                Err(lost) => {
+                    upstream.meter.failed(failure(lost.fault));
+                    return Err(lost.fault);
+                }
+            }
+        }
+        self.context.received = upload.moved;
+        if self.scratch.response.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Box::pin(self.switch(peer, timer, lease)).await;
+        }
+        self.relay(peer, timer, route, lease, upload).await
+    }
+
+    async fn lease(&self, upstream: &Upstream, fresh: bool) -> Result<Lease, Fault> {
+        let careful = !self.scratch.request.method.is_safe();
+        let error = match upstream.lease(fresh, careful).await {
+            Ok(lease) => return Ok(lease),
+            Err(error) => error,
+        };
+        let fault = match error {
+            LeaseError::Exhausted => Fault::PoolExhausted,
+            LeaseError::Connect(ConnectError::Timeout) => Fault::ConnectTimeout,
+            LeaseError::Connect(ConnectError::Io(_)) => Fault::Connect,
+        };
+        upstream.meter.failed(failure(fault));
+        Err(fault)
+    }
+
+    /// Puts the request head first in line; the client may now send what it held back.
+    fn start(&mut self, peer: &mut Peer, upstream: &Upstream, lease: &mut Lease) -> std::io::Result<()> {
+        let head = &mut self.scratch.request;
+        if upstream.plan.host == HostField::Endpoint || !head.fields.has(Known::Host) {
+            head.fields.set(Known::Host, lease.pool().authority().as_bytes());
+        }
+        if lease.is_http2() {
+            if self.context.takes_trailers {
+                head.fields.set(Known::Te, b"trailers");
+            }
+        } else if let Some(protocol) = &self.context.upgrade {
+            head.fields.set(Known::Connection, b"upgrade");
+            head.fields.set(Known::Upgrade, protocol);
+        }
+        if std::mem::take(&mut self.context.expects_continue) && !peer.has_received_all() {
+            let interim = ResponseHead { status: StatusCode::CONTINUE, ..ResponseHead::default() };
+            peer.send_interim(&interim)?;
+        }
+        lease.start(head, self.context.length)
+    }
+
+    /// A request is sent again only when that surely has no effect: it is safe by its method (RFC
+    /// 9110 §9.2.1) and none of its body has been taken from the client.
+    fn may_resend(&self, upload: &Pump) -> bool {
+        self.scratch.request.method.is_safe()
+            && self.context.length == BodyLength::None
+            && upload.moved == 0
+            && self.context.attempts <= RESENDS
+    }
+
+    /// Moves the request body while waiting for the response head.
+    async fn await_head(
+        &mut self,
+        peer: &mut Peer,
+        timer: &mut Timer,
+        route: &Route,
+        lease: &mut Lease,
+        upload: &mut Pump,
+    ) -> Result<(), Lost> {
+        let client = Patience {
+            idle: Some(self.client.listener.plan.timeouts.body),
+            rate: self.client.listener.plan.timeouts.body_rate,
+        };
+        let endpoint = Patience { idle: route.plan.timeouts.response, rate: None };
+        let total = after(self.context.started, route.plan.timeouts.total);
+        let mut sent_at = None;
+        let mut interim = 0;
+        let upgrade = self.context.upgrade.is_some();
+        let version = self.scratch.request.version;
+        let response = &mut self.scratch.response;
+        poll_fn(|cx| {
+            let upstream = lease.peer().map_err(|_| Fault::UpstreamClosed)?;
+            let now = Instant::now();
+            if !upload.is_over() {
+                match upload.poll(cx, now, peer, upstream, hygiene::clean_request_trailers) {
+                    Poll::Ready(Ok(())) => {}
+                    // An upstream that reads no further may have answered already.
+                    Poll::Ready(Err(PumpError::Sink)) => upload.abandon(),
+                    Poll::Ready(Err(PumpError::Source)) => return Poll::Ready(Err(Fault::BodyBroken.into())),
+                    Poll::Ready(Err(PumpError::TooLarge)) => return Poll::Ready(Err(Fault::BodyTooLarge.into())),
+                    Poll::Pending => {}
+                }
+            }
+            if upload.is_over() && sent_at.is_none() {
+                sent_at = Some(now);
+            }
+            while let Poll::Ready(result) = poll_head(cx, upstream, response) {
+                result?;
+                if response.status == StatusCode::SWITCHING_PROTOCOLS {
+                    let asked = if upgrade { Ok(()) } else { Err(Fault::UpstreamProtocol.into()) };
+                    return Poll::Ready(asked);
+                }
+                if !response.is_interim() {
+                    return Poll::Ready(Ok(()));
+                }
+                interim += 1;
+                if interim > INTERIM {
+                    return Poll::Ready(Err(Fault::UpstreamProtocol.into()));
+                }
+                pass_interim(peer, response, version);
+            }
+            // Interim answers wait in the client's buffer; the rest of them follows with the answer.
+            let _ = peer.poll_flush(cx);
+            if client_left(cx, peer) {
+                return Poll::Ready(Err(Fault::ClientLeft.into()));
+            }
+            let (waiting, fault) = match sent_at {
+                Some(at) => (after(at, route.plan.timeouts.response), Fault::UpstreamTimeout),
+                None if upload.waits == Waits::Source => (upload.deadline(client, endpoint), Fault::ClientTimeout),
+                None => (upload.deadline(client, endpoint), Fault::UpstreamTimeout),
+            };
+            if timer.poll(cx, nearer(waiting, total), now).is_ready() {
+                let fault =
+                    if total.is_some_and(|total| total <= Instant::now()) { Fault::TotalTimeout } else { fault };
+                return Poll::Ready(Err(fault.into()));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+fn poll_head(cx: &mut Context<'_>, upstream: &mut Peer, head: &mut ResponseHead) -> Poll<Result<(), Lost>> {
+    upstream.poll_response(cx, &RESPONSE_LIMITS, head).map(|result| match result {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Lost { fault: Fault::UpstreamClosed, clean: true }),
+        Err(HeadError::Io(_)) => Err(Lost { fault: Fault::UpstreamClosed, clean: !upstream.has_partial_head() }),
+        Err(HeadError::Refused(refusal)) => Err(Fault::UpstreamRefused(refusal).into()),
+        Err(_) => Err(Fault::UpstreamClosed.into()),
+    })
+}
+
+/// Passes an interim answer on, but `100 Continue`: that one the gateway has given itself. An
+/// HTTP/1.0 client is never sent one (RFC 9110 §15.2).
+fn pass_interim(peer: &mut Peer, head: &mut ResponseHead, version: Version) {
+    if head.status == StatusCode::CONTINUE || version == Version::Http10 {
+        return;
+    }
+    hygiene::remove_connection_fields(&mut head.fields);
+    head.fields.remove(Known::ContentLength);
+    // A client that is gone shows with the final answer.
+    let _ = peer.send_interim(head);
+}
+
+/// Whether an HTTP/2 client has reset the stream: then nobody waits for an answer.
+fn client_left(cx: &mut Context<'_>, peer: &mut Peer) -> bool {
+    match peer {
+        Peer::H1(_) => false,
+        Peer::H2(stream) => stream.poll_reset(cx).is_ready(),
+    }
+}
+
+fn failure(fault: Fault) -> Failure {
+    match fault {
+        Fault::Connect | Fault::PoolExhausted => Failure::Connect,
+        Fault::ConnectTimeout | Fault::UpstreamTimeout | Fault::TotalTimeout => Failure::Timeout,
+        Fault::UpstreamRefused(_) | Fault::UpstreamProtocol => Failure::Protocol,
+        _ => Failure::Reset,
+    }
+}
+
+/// Whether a response's body length may be trusted to belong to the request.
+pub(super) fn response_length(head: &ResponseHead, method: &Method) -> Result<BodyLength, Fault> {
+    tidegate_wire::framing::of_response(head, method).map_err(Fault::UpstreamRefused)
+}

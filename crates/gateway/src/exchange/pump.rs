@@ -1,0 +1,180 @@
+//! One direction of a relay: body pieces from one peer to the other.
+//!
+//! A pump holds no bytes of its own. It moves what the source has buffered into the sink and stops
+//! when either side has to wait, so that a slow reader slows the writer down and nothing piles up.
+
+use crate::config::plan::MinimumRate;
+use crate::timer::{after, nearer};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tidegate_wire::fields::Fields;
+use tidegate_wire::peer::Peer;
+
+/// One direction of a relay.
+#[derive(Debug)]
+pub(super) struct Pump {
+    state: State,
+    /// Body bytes moved.
+    pub(super) moved: u64,
+    limit: Option<u64>,
+    /// What the last poll was left waiting for.
+    pub(super) waits: Waits,
+    /// When the last poll was.
+    polled: Instant,
+    /// When bytes moved last.
+    progress: Instant,
+    /// How long the source and the sink have been waited for in all.
+    waited: [Duration; 2],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Moving,
+    Flushing,
+    Done,
+    /// Given up: the sink wants no more.
+    Abandoned,
+}
+
+/// Which side a pump waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waits {
+    Source,
+    Sink,
+}
+
+/// Why a pump stopped before the end.
+#[derive(Debug)]
+pub(super) enum PumpError {
+    /// The source broke off.
+    Source,
+    /// The sink is gone.
+    Sink,
+    /// The body is longer than allowed.
+    TooLarge,
+}
+
+/// How long one side may be waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// Without any progress.
+    pub(super) idle: Option<Duration>,
+    /// On average.
+    pub(super) rate: Option<MinimumRate>,
+}
+
+impl Pump {
+    pub(super) fn new(limit: Option<u64>, now: Instant) -> Self {
+        Self {
+            state: State::Moving,
+            moved: 0,
+            limit,
+            waits: Waits::Source,
+            polled: now,
+            progress: now,
+            waited: [Duration::ZERO; 2],
+        }
+    }
+
+    /// Whether the body has been moved in full and flushed.
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Whether there is nothing left to do.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state, State::Done | State::Abandoned)
+    }
+
+    /// Stops for good: the sink wants no more.
+    pub(super) fn abandon(&mut self) {
+        self.state = State::Abandoned;
+    }
+
+    /// Moves what can be moved; ready at the end of the body.
+    ///
+    /// `clean` removes from the trailer section what must not pass.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        source: &mut Peer,
+        sink: &mut Peer,
+        clean: fn(&mut Fields),
+    ) -> Poll<Result<(), PumpError>> {
+        if self.is_over() {
+            return Poll::Ready(Ok(()));
+        }
+        self.waited[self.waits as usize] += now.saturating_duration_since(self.polled);
+        self.polled = now;
+        let before = self.moved;
+        let result = self.turn(cx, source, sink, clean);
+        if self.moved != before || self.state == State::Done {
+            self.progress = now;
+        }
+        result
+    }
+
+    fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Peer,
+        sink: &mut Peer,
+        clean: fn(&mut Fields),
+    ) -> Poll<Result<(), PumpError>> {
+        while self.state == State::Moving {
+            match source.poll_piece(cx).map_err(|_| PumpError::Source)? {
+                Poll::Ready(Some(piece)) => {
+                    if self.limit.is_some_and(|limit| self.moved + piece.length as u64 > limit) {
+                        return Poll::Ready(Err(PumpError::TooLarge));
+                    }
+                    let sent =
+                        sink.poll_send(cx, source.piece(piece.length), piece.last).map_err(|_| PumpError::Sink)?;
+                    let Poll::Ready(count) = sent else {
+                        self.waits = Waits::Sink;
+                        return Poll::Pending;
+                    };
+                    source.consume(count);
+                    self.moved += count as u64;
+                }
+                Poll::Ready(None) => {
+                    let mut trailers = source.take_trailers().map_err(|_| PumpError::Source)?;
+                    trailers.iter_mut().for_each(clean);
+                    sink.finish(trailers.as_ref()).map_err(|_| PumpError::Sink)?;
+                    self.state = State::Flushing;
+                }
+                Poll::Pending => {
+                    let flushed = sink.poll_flush(cx).map_err(|_| PumpError::Sink)?.is_ready();
+                    self.waits = if flushed { Waits::Source } else { Waits::Sink };
+                    return Poll::Pending;
+                }
+            }
+        }
+        if sink.poll_flush(cx).map_err(|_| PumpError::Sink)?.is_pending() {
+            self.waits = Waits::Sink;
+            return Poll::Pending;
+        }
+        self.state = State::Done;
+        Poll::Ready(Ok(()))
+    }
+
+    /// When the side that is waited for has had time enough.
+    ///
+    /// The rate is an average over the time in which only that side was waited for: after the grace
+    /// it must have moved `minimum` bytes for each second of it.
+    pub(super) fn deadline(&self, source: Patience, sink: Patience) -> Option<Instant> {
+        if self.is_over() {
+            return None;
+        }
+        let patience = match self.waits {
+            Waits::Source => source,
+            Waits::Sink => sink,
+        };
+        let by_rate = patience.rate.and_then(|rate| {
+            let earned = Duration::from_millis(self.moved.saturating_mul(1000) / rate.minimum.max(1));
+            let allowed = rate.grace.saturating_add(earned);
+            after(self.polled, Some(allowed.saturating_sub(self.waited[self.waits as usize])))
+        });
+        nearer(after(self.progress, patience.idle), by_rate)
+    }
+}

@@ -1,0 +1,138 @@
+//! Step 10: the response head, cleaned, and then both bodies at once.
+
+use super::forward::response_length;
+use super::pump::{Patience, Pump, PumpError, Waits};
+use super::{Exchange, Outcome, hygiene};
+use crate::fault::Fault;
+use crate::snapshot::Route;
+use crate::timer::{Timer, after, nearer};
+use crate::upstream::Lease;
+use http::{Method, StatusCode};
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Instant;
+use tidegate_wire::framing::BodyLength;
+use tidegate_wire::head::{Version, list_has};
+use tidegate_wire::name::Known;
+use tidegate_wire::peer::Peer;
+
+/// How a relay ended.
+enum End {
+    Complete,
+    Cut(Fault),
+    ClientGone,
+}
+
+impl Exchange<'_> {
+    /// Relays the answer whose head was read; the request body may still be on its way.
+    pub(super) async fn relay(
+        &mut self,
+        peer: &mut Peer,
+        timer: &mut Timer,
+        route: &Route,
+        mut lease: Lease,
+        mut upload: Pump,
+    ) -> Result<Outcome, Fault> {
+        let keep = self.begin_relay(peer, &mut lease)?;
+        let mut download = Pump::new(None, Instant::now());
+        let end = self.run(peer, timer, route, &mut lease, &mut upload, &mut download).await;
+        self.context.received = upload.moved;
+        self.context.sent = download.moved;
+        Ok(match end {
+            End::Complete => {
+                lease.finish(keep && upload.is_done());
+                Outcome::Complete
+            }
+            End::Cut(fault) => {
+                self.context.fault = Some(fault);
+                Outcome::Cut
+            }
+            End::ClientGone => Outcome::ClientGone,
+        })
+    }
+
+    /// Checks and cleans the response head and begins to send it. Returns whether the upstream's
+    /// connection can carry another exchange after this one.
+    fn begin_relay(&mut self, peer: &mut Peer, lease: &mut Lease) -> Result<bool, Fault> {
+        let method = &self.scratch.request.method;
+        let head = &mut self.scratch.response;
+        let upstream = lease.peer().map_err(|_| Fault::UpstreamClosed)?;
+        let mut length = response_length(head, method)?;
+        upstream.begin_body(length);
+        let keep = head.version == Version::Http11
+            && length != BodyLength::UntilClose
+            && !list_has(&head.fields, Known::Connection, "close");
+        if length == BodyLength::UntilClose && upstream.has_received_all() {
+            length = BodyLength::None;
+        }
+        hygiene::remove_connection_fields(&mut head.fields);
+        // What the client sent behind a refused upgrade is nobody's message.
+        self.context.close |= self.context.upgrade.is_some();
+        let bodiless = has_no_body(head.status, method);
+        // What HEAD and 304 say of a length is information about another answer; 204 has none
+        // (RFC 9110 §8.6). Everywhere else the length is written where the body is framed.
+        if !bodiless || head.status == StatusCode::NO_CONTENT {
+            head.fields.remove(Known::ContentLength);
+        }
+        self.add_response_fields();
+        let old = self.scratch.request.version == Version::Http10;
+        let length = match length {
+            BodyLength::Chunked | BodyLength::UntilClose if old => BodyLength::UntilClose,
+            BodyLength::UntilClose => BodyLength::Chunked,
+            other => other,
+        };
+        // A client that is gone is noticed when the head is flushed.
+        let _ = peer.start_response(&self.scratch.response, length, bodiless, self.context.close);
+        Ok(keep)
+    }
+
+    async fn run(
+        &mut self,
+        peer: &mut Peer,
+        timer: &mut Timer,
+        route: &Route,
+        lease: &mut Lease,
+        upload: &mut Pump,
+        download: &mut Pump,
+    ) -> End {
+        let timeouts = &self.client.listener.plan.timeouts;
+        let client = Patience { idle: Some(timeouts.body), rate: timeouts.body_rate };
+        let endpoint = Patience { idle: route.plan.timeouts.body, rate: None };
+        let total = after(self.context.started, route.plan.timeouts.total);
+        poll_fn(|cx| {
+            let Ok(upstream) = lease.peer() else {
+                return Poll::Ready(End::Cut(Fault::UpstreamClosed));
+            };
+            let now = Instant::now();
+            match download.poll(cx, now, upstream, peer, hygiene::clean_response_trailers) {
+                Poll::Ready(Ok(())) => return Poll::Ready(End::Complete),
+                Poll::Ready(Err(PumpError::Source | PumpError::TooLarge)) => {
+                    return Poll::Ready(End::Cut(Fault::UpstreamClosed));
+                }
+                Poll::Ready(Err(PumpError::Sink)) => return Poll::Ready(End::ClientGone),
+                Poll::Pending => {}
+            }
+            match upload.poll(cx, now, peer, upstream, hygiene::clean_request_trailers) {
+                Poll::Pending | Poll::Ready(Ok(())) => {}
+                // The answer goes on: it was given on what the upstream has read.
+                Poll::Ready(Err(PumpError::Sink)) => upload.abandon(),
+                Poll::Ready(Err(PumpError::Source | PumpError::TooLarge)) => {
+                    return Poll::Ready(End::Cut(Fault::BodyBroken));
+                }
+            }
+            let down = download.deadline(endpoint, client);
+            let up = upload.deadline(client, Patience { idle: None, rate: None });
+            if timer.poll(cx, nearer(nearer(down, up), total), now).is_ready() {
+                let slow_client = download.waits == Waits::Sink || up.is_some_and(|up| up <= Instant::now());
+                return Poll::Ready(if slow_client { End::ClientGone } else { End::Cut(Fault::UpstreamTimeout) });
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// RFC 9110 §6.4.1: no content follows the head of these.
+pub(super) fn has_no_body(status: StatusCode, method: &Method) -> bool {
+    *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}

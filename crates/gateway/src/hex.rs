@@ -1,0 +1,54 @@
+//! Numbers as lower-case hexadecimal text of a fixed length, without the machinery of `fmt`.
+
+/// The lowest `N` digits of `value`.
+pub(crate) fn encode<const N: usize>(value: u128) -> [u8; N] {
+    let mut text = [0; N];
+    let mut rest = value;
+    for digit in text.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(rest & 0xf) as usize];
+        rest >>= 4;
+    }
+    text
+}
+
+/// The number that `text` spells in lower case, at most 32 digits; `None` for anything else.
+pub(crate) fn decode(text: &[u8]) -> Option<u128> {
+    if text.is_empty() || text.len() > 32 {
+        return None;
+    }
+    text.iter().try_fold(0, |value, &digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(value << 4 | u128::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn text_is_what_fmt_writes_and_reads_back(value: u128) {
+            let text: [u8; 32] = encode(value);
+            let expected = format!("{value:032x}");
+            prop_assert_eq!(text.as_slice(), expected.as_bytes());
+            prop_assert_eq!(decode(&text), Some(value));
+            let end: [u8; 5] = encode(value);
+            prop_assert_eq!(end.as_slice(), &text[27..]);
+        }
+    }
+
+    #[test]
+    fn only_lower_case_digits_are_read() {
+        for text in [b"".as_slice(), b"A", b"g", b" 1", b"+1", b"0x1", &[b'0'; 33]] {
+            assert_eq!(decode(text), None, "{text:?}");
+        }
+        assert_eq!(decode(b"0f"), Some(15));
+    }
+}

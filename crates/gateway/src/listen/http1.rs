@@ -1,0 +1,151 @@
+//! The requests of one HTTP/1 connection, one after another.
+
+use super::Presence;
+use crate::exchange::{self, After, Client, Scratch};
+use crate::fault::Fault;
+use crate::timer::Timer;
+use crate::worker::Worker;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+use std::time::{Duration, Instant};
+use tidegate_wire::framing::{self, BodyLength};
+use tidegate_wire::h1::{Connection, HeadError};
+use tidegate_wire::parse::HeadLimits;
+use tidegate_wire::peer::Peer;
+
+/// How long a connection may still be idle once the gateway drains: long enough for a request that
+/// is on its way.
+const DRAIN_IDLE: Duration = Duration::from_secs(2);
+
+/// Bytes that are read away at most before a connection is closed.
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// How long a connection may be idle.
+pub(super) fn idle_time(worker: &Worker, client: &Client) -> Duration {
+    let idle = client.listener.plan.timeouts.keep_alive;
+    if worker.is_draining() { idle.min(DRAIN_IDLE) } else { idle }
+}
+
+/// Serves requests until the connection ends.
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    connection: Connection,
+    mut timer: Timer,
+    presence: Presence,
+) {
+    let mut peer = Peer::H1(connection);
+    let mut requests = 0_u64;
+    while wait(&worker, &client, &mut peer, &mut timer, &presence).await {
+        requests += 1;
+        let mut scratch = worker.take_scratch();
+        let after = request(&worker, &client, &mut peer, &mut scratch, &mut timer, requests).await;
+        worker.keep_scratch(scratch);
+        match after {
+            Some(After::KeepAlive) => {}
+            Some(After::Close) => return linger(&client, peer, &mut timer).await,
+            Some(After::Abort) | None => return,
+        }
+    }
+}
+
+/// Waits for the first byte of a next request; false when there will be none.
+async fn wait(worker: &Worker, client: &Client, peer: &mut Peer, timer: &mut Timer, presence: &Presence) -> bool {
+    let Some(connection) = peer.as_h1() else {
+        return false;
+    };
+    if !connection.has_input() {
+        connection.rest();
+    }
+    let idle_since = Instant::now();
+    poll_fn(|cx| {
+        presence.entry.register(cx.waker());
+        if let Poll::Ready(result) = connection.poll_input(cx) {
+            return Poll::Ready(result.unwrap_or(false));
+        }
+        let deadline = idle_since.checked_add(idle_time(worker, client));
+        timer.poll(cx, deadline, Instant::now()).map(|()| false)
+    })
+    .await
+}
+
+/// Reads one request and answers it; `None` when the client is gone before it has said anything.
+async fn request(
+    worker: &Worker,
+    client: &Client,
+    peer: &mut Peer,
+    scratch: &mut Scratch,
+    timer: &mut Timer,
+    requests: u64,
+) -> Option<After> {
+    let started = Instant::now();
+    let limits = &client.listener.plan.limits;
+    let length = match read_head(client, peer, scratch, timer, started).await {
+        Ok(true) => framing::of_request(&scratch.request).map_err(Fault::Refused),
+        Ok(false) => return None,
+        Err(fault) => {
+            scratch.request.clear();
+            Err(fault?)
+        }
+    };
+    peer.begin_body(length.unwrap_or(BodyLength::None));
+    let last = worker.is_draining() || limits.requests_per_connection.is_some_and(|most| requests >= most);
+    Some(exchange::serve(worker, client, peer, scratch, length, last, timer, started).await)
+}
+
+/// Reads a head within its time. An error without a fault means that nobody waits for an answer.
+async fn read_head(
+    client: &Client,
+    peer: &mut Peer,
+    scratch: &mut Scratch,
+    timer: &mut Timer,
+    started: Instant,
+) -> Result<bool, Option<Fault>> {
+    let Some(connection) = peer.as_h1() else {
+        return Ok(false);
+    };
+    let limits = &client.listener.plan.limits;
+    let limits = HeadLimits { bytes: limits.head, fields: limits.fields, target: limits.target };
+    let deadline = started.checked_add(client.listener.plan.timeouts.head);
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = connection.poll_request(cx, &limits, &mut scratch.request) {
+            return Poll::Ready(result.map_err(|error| match error {
+                HeadError::Refused(refusal) => Some(Fault::Refused(refusal)),
+                _ => None,
+            }));
+        }
+        ready!(timer.poll(cx, deadline, Instant::now()));
+        Poll::Ready(Err(Some(Fault::ClientTimeout)))
+    })
+    .await
+}
+
+/// Ends a connection after a complete answer.
+///
+/// Closing while bytes are unread would reset the connection and could take the answer away from
+/// the client (RFC 9112 §9.6), so what still comes is read away for a moment.
+async fn linger(client: &Client, mut peer: Peer, timer: &mut Timer) {
+    let Some(connection) = peer.as_h1() else {
+        return;
+    };
+    let deadline = Instant::now() + client.listener.plan.timeouts.linger;
+    let mut read = 0;
+    let mut shut = false;
+    let away = poll_fn(|cx| {
+        if !shut {
+            if ready!(connection.poll_shutdown(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            shut = true;
+        }
+        while read < LINGER_BYTES {
+            match ready!(connection.poll_discard(cx)) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => read += count,
+            }
+        }
+        Poll::Ready(())
+    });
+    timer.bound(deadline, away).await;
+}

@@ -1,0 +1,107 @@
+//! Listening sockets: one per worker on the same address, so that the kernel spreads connections
+//! (SO_REUSEPORT) and no lock is shared.
+//!
+//! The sockets belong to the control side, which lends each worker a duplicate. So a configuration
+//! can be swapped, and a new process can be given the very same sockets, without one connection
+//! that waits in a queue being lost.
+
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+/// Connections that may wait to be accepted, per socket; the kernel may allow fewer.
+const BACKLOG: i32 = 4096;
+
+/// The sockets that listen on one address.
+#[derive(Debug)]
+pub struct SocketGroup {
+    /// The address as it is configured; its port may be 0.
+    pub configured: SocketAddr,
+    sockets: Vec<TcpListener>,
+}
+
+impl SocketGroup {
+    /// Binds `count` sockets to `address`. A port of 0 is chosen once for all of them.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn bind(address: SocketAddr, count: usize) -> io::Result<Self> {
+        let mut group = Self { configured: address, sockets: Vec::new() };
+        group.grow(count)?;
+        Ok(group)
+    }
+
+    /// Takes over sockets that another process has bound.
+    ///
+    /// # Errors
+    /// When they cannot be used without blocking.
+    pub fn adopt(configured: SocketAddr, sockets: Vec<TcpListener>) -> io::Result<Self> {
+        for socket in &sockets {
+            socket.set_nonblocking(true)?;
+        }
+        Ok(Self { configured, sockets })
+    }
+
+    /// Adds sockets until there are `count`. There are never fewer than before: closing one would
+    /// lose what waits in its queue.
+    ///
+    /// # Errors
+    /// When the address cannot be bound once more.
+    pub fn grow(&mut self, count: usize) -> io::Result<()> {
+        while self.sockets.len() < count {
+            let address = self.address().unwrap_or(self.configured);
+            self.sockets.push(bind(address)?);
+        }
+        Ok(())
+    }
+
+    /// The address that is listened on.
+    ///
+    /// # Errors
+    /// When there is no socket.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.sockets.first().ok_or(io::ErrorKind::NotFound)?.local_addr()
+    }
+
+    /// The sockets themselves, to be handed to another process.
+    #[must_use]
+    pub fn sockets(&self) -> &[TcpListener] {
+        &self.sockets
+    }
+
+    /// Duplicates for worker number `worker` of `workers`: every socket is served by exactly one.
+    pub(crate) fn share(&self, worker: usize, workers: usize) -> io::Result<Vec<TcpListener>> {
+        self.sockets.iter().skip(worker).step_by(workers.max(1)).map(TcpListener::try_clone).collect()
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_port_is_chosen_once_and_shared() {
+        let group = SocketGroup::bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let port = group.address().unwrap().port();
+        assert_ne!(port, 0);
+        for socket in group.sockets() {
+            assert_eq!(socket.local_addr().unwrap().port(), port);
+        }
+        assert_eq!(group.share(0, 2).unwrap().len(), 2);
+        assert_eq!(group.share(1, 2).unwrap().len(), 1);
+    }
+}

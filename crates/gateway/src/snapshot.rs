@@ -1,0 +1,144 @@
+//! A checked configuration, built: immutable, shared by all workers, swapped whole.
+
+use crate::config::Plan;
+use crate::config::plan;
+use crate::router::Router;
+use crate::stats::{ListenerSeries, Registry, RouteSeries, UpstreamSeries};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use tidegate_wire::tls::{CertificateFiles, ClientTls, MinVersion, ServerTls, ServerTrust, TlsError};
+
+/// What the protocols of a TLS listener are called in ALPN, the preferred one first.
+const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
+
+/// Everything that requests are answered by, under one configuration.
+pub struct Snapshot {
+    /// The configuration.
+    pub plan: Plan,
+    pub(crate) router: Router,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) upstreams: Vec<Upstream>,
+    pub(crate) listeners: Vec<Arc<Listener>>,
+    /// What is counted for requests that no route answers.
+    pub(crate) unrouted: Arc<RouteSeries>,
+}
+
+/// A route with its series.
+pub(crate) struct Route {
+    pub(crate) plan: plan::Route,
+    pub(crate) series: Arc<RouteSeries>,
+}
+
+/// An upstream with its series and TLS.
+pub(crate) struct Upstream {
+    pub(crate) plan: Arc<plan::Upstream>,
+    pub(crate) tls: Option<ClientTls>,
+    pub(crate) series: Arc<UpstreamSeries>,
+}
+
+/// A listener with its series and TLS.
+pub(crate) struct Listener {
+    pub(crate) plan: plan::Listener,
+    pub(crate) tls: Option<ServerTls>,
+    pub(crate) series: Arc<ListenerSeries>,
+    /// Open connections; it goes on through reloads.
+    pub(crate) open: Arc<AtomicUsize>,
+}
+
+/// Why a snapshot could not be built from a plan that is right in itself.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Certificates of the listener with that address.
+    Listener(String, TlsError),
+    /// Certificates of the upstream with that name.
+    Upstream(String, TlsError),
+    /// A pattern of the routes.
+    Routes(String),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listener(address, error) => write!(f, "listener {address}: {error}"),
+            Self::Upstream(name, error) => write!(f, "upstream {name}: {error}"),
+            Self::Routes(error) => write!(f, "routes: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+impl Snapshot {
+    /// Builds a snapshot; counts that `previous` has open go on.
+    ///
+    /// # Errors
+    /// A [`BuildError`]; nothing has changed then.
+    pub fn build(plan: Plan, registry: &Registry, previous: Option<&Self>) -> Result<Self, BuildError> {
+        let matches: Vec<_> = plan.routes.iter().map(|route| route.matches.clone()).collect();
+        let router = Router::new(&matches).map_err(|error| BuildError::Routes(error.to_string()))?;
+        let routes = plan.routes.iter().map(|route| Route::build(route, &plan, registry)).collect();
+        let upstreams = plan.upstreams.iter().map(|upstream| Upstream::build(upstream, registry));
+        let upstreams = upstreams.collect::<Result<_, _>>()?;
+        let listeners = plan.listeners.iter().enumerate().map(|(position, listener)| {
+            let open = previous.and_then(|previous| previous.listeners.get(position));
+            let open = open.filter(|other| other.plan.address == listener.address).map(|other| Arc::clone(&other.open));
+            Listener::build(listener, registry, open.unwrap_or_default()).map(Arc::new)
+        });
+        let listeners = listeners.collect::<Result<_, _>>()?;
+        Ok(Self { router, routes, upstreams, listeners, unrouted: registry.route("unrouted", None), plan })
+    }
+}
+
+impl Route {
+    fn build(route: &plan::Route, plan: &Plan, registry: &Registry) -> Self {
+        let upstream = match &route.action {
+            plan::Action::Forward(index) => Some(&*plan.upstreams[*index].name),
+            plan::Action::Respond(_) | plan::Action::Redirect(_) => None,
+        };
+        Self { plan: route.clone(), series: registry.route(&route.name, upstream) }
+    }
+}
+
+impl Upstream {
+    fn build(upstream: &plan::Upstream, registry: &Registry) -> Result<Self, BuildError> {
+        let failed = |error| BuildError::Upstream(upstream.name.to_string(), error);
+        let tls = upstream.tls.as_ref().map(|tls| client_tls(tls, upstream.protocol)).transpose().map_err(failed)?;
+        Ok(Self { plan: Arc::new(upstream.clone()), tls, series: registry.upstream(&upstream.name) })
+    }
+}
+
+fn client_tls(tls: &plan::UpstreamTls, protocol: plan::UpstreamProtocol) -> Result<ClientTls, TlsError> {
+    let trust = match (&tls.ca, tls.verify) {
+        (_, false) => ServerTrust::anyone(),
+        (Some(file), true) => ServerTrust::from_file(file)?,
+        (None, true) => ServerTrust::system()?,
+    };
+    let alpn: &[&[u8]] = match protocol {
+        plan::UpstreamProtocol::Http1 => &ALPN[1..],
+        plan::UpstreamProtocol::Http2 => &ALPN[..1],
+        plan::UpstreamProtocol::Auto => ALPN,
+    };
+    ClientTls::build(&trust, tls.identity.as_ref().map(files).as_ref(), alpn)
+}
+
+impl Listener {
+    fn build(listener: &plan::Listener, registry: &Registry, open: Arc<AtomicUsize>) -> Result<Self, BuildError> {
+        let address = listener.address.to_string();
+        let tls = listener.tls.as_ref().map(|tls| {
+            let certificates: Vec<_> = tls.certificates.iter().map(files).collect();
+            let oldest = match tls.min_version {
+                plan::TlsVersion::V1_2 => MinVersion::Tls12,
+                plan::TlsVersion::V1_3 => MinVersion::Tls13,
+            };
+            ServerTls::build(&certificates, oldest, ALPN)
+        });
+        let tls = tls.transpose().map_err(|error| BuildError::Listener(address.clone(), error))?;
+        Ok(Self { plan: listener.clone(), tls, series: registry.listener(&address), open })
+    }
+}
+
+fn files(certificate: &plan::Certificate) -> CertificateFiles {
+    CertificateFiles { certificate: certificate.certificate.clone(), key: certificate.key.clone() }
+}

@@ -1,0 +1,104 @@
+//! A connection for the time of one exchange.
+
+use super::pool::{Link, Opened, Pool};
+use std::io;
+use std::rc::Rc;
+use tidegate_wire::framing::BodyLength;
+use tidegate_wire::h1;
+use tidegate_wire::h2;
+use tidegate_wire::head::RequestHead;
+use tidegate_wire::peer::Peer;
+
+/// A connection, or a place on a shared one, lent to one exchange. Dropped, it is closed or given up.
+pub(crate) struct Lease {
+    pool: Rc<Pool>,
+    carrier: Carrier,
+    /// Whether it had carried requests before.
+    pub(crate) reused: bool,
+}
+
+enum Carrier {
+    Exclusive {
+        peer: Peer,
+        opened: Opened,
+    },
+    Shared {
+        link: Rc<Link>,
+        /// Open once the request head was sent.
+        peer: Option<Peer>,
+    },
+    /// Given back.
+    None,
+}
+
+impl Lease {
+    pub(super) fn exclusive(pool: &Rc<Pool>, connection: h1::Connection, opened: Opened, reused: bool) -> Self {
+        pool.enter();
+        Self { pool: Rc::clone(pool), carrier: Carrier::Exclusive { peer: Peer::H1(connection), opened }, reused }
+    }
+
+    pub(super) fn shared(pool: &Rc<Pool>, link: Rc<Link>, reused: bool) -> Self {
+        pool.enter();
+        link.streams.set(link.streams.get() + 1);
+        Self { pool: Rc::clone(pool), carrier: Carrier::Shared { link, peer: None }, reused }
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Whether HTTP/2 is spoken, where trailers need no announcement and protocols cannot change.
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self.carrier, Carrier::Shared { .. })
+    }
+
+    /// Sends a request head, or at least puts it first in line.
+    pub(crate) fn start(&mut self, head: &RequestHead, length: BodyLength) -> io::Result<()> {
+        match &mut self.carrier {
+            Carrier::Exclusive { peer: Peer::H1(connection), .. } => {
+                connection.start_request(head, length);
+                Ok(())
+            }
+            Carrier::Shared { link, peer } => {
+                let scheme = if self.pool.is_tls() { "https" } else { "http" };
+                let stream = h2::Stream::request(&mut link.sender.borrow_mut(), head, scheme, length);
+                if stream.is_err() {
+                    link.broken.set(true);
+                }
+                *peer = Some(Peer::H2(Box::new(stream?)));
+                Ok(())
+            }
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// The upstream, once a request was started.
+    pub(crate) fn peer(&mut self) -> io::Result<&mut Peer> {
+        match &mut self.carrier {
+            Carrier::Exclusive { peer, .. } | Carrier::Shared { peer: Some(peer), .. } => Ok(peer),
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Ends the loan after a complete exchange; `keep` where the connection may carry another.
+    pub(crate) fn finish(mut self, keep: bool) {
+        match std::mem::replace(&mut self.carrier, Carrier::None) {
+            Carrier::Exclusive { peer: Peer::H1(connection), opened } if keep => {
+                self.pool.give_back(connection, opened);
+            }
+            other => self.carrier = other,
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.pool.leave();
+        match &mut self.carrier {
+            Carrier::Exclusive { .. } => self.pool.free_slot(),
+            // A stream that is not complete is reset when its handles go.
+            Carrier::Shared { link, .. } => link.streams.set(link.streams.get() - 1),
+            Carrier::None => {}
+        }
+    }
+}

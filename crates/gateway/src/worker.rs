@@ -1,0 +1,220 @@
+//! What one worker thread owns: its view of the configuration and what its requests share.
+//!
+//! Nothing here is shared with another thread, so that nothing here is locked.
+
+use crate::access::AccessLog;
+use crate::config::plan;
+use crate::exchange::Scratch;
+use crate::request_id;
+use crate::snapshot::Snapshot;
+use crate::stats::{ListenerMeter, RouteMeter};
+use crate::upstream::Upstream;
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::task::Waker;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
+
+/// How many scratch heads are kept for later requests.
+const SCRATCHES: usize = 256;
+
+/// Scratch memory beyond this is not kept.
+const SCRATCH_BYTES: usize = 16 * 1024;
+
+/// One worker.
+pub(crate) struct Worker {
+    id: usize,
+    local: RefCell<Rc<Local>>,
+    scratches: RefCell<Vec<Scratch>>,
+    date: RefCell<(u64, String)>,
+    random: RefCell<fastrand::Rng>,
+    access_log: Option<AccessLog>,
+    draining: Cell<bool>,
+    /// Wakers of the open connections, so that all of them notice a drain.
+    connections: RefCell<HashMap<u64, Option<Waker>>>,
+    next_connection: Cell<u64>,
+    closed: Notify,
+}
+
+/// A snapshot with what this worker adds to it.
+pub(crate) struct Local {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) upstreams: Vec<Rc<Upstream>>,
+    pub(crate) doors: Vec<Rc<Door>>,
+    routes: Vec<RouteMeter>,
+    unrouted: RouteMeter,
+}
+
+/// A listener as connections see it.
+pub(crate) struct Door {
+    pub(crate) plan: plan::Listener,
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) meter: ListenerMeter,
+    pub(crate) open: Arc<AtomicUsize>,
+}
+
+impl Worker {
+    pub(crate) fn new(id: usize, snapshot: Arc<Snapshot>, access_log: Option<AccessLog>) -> Self {
+        Self {
+            id,
+            local: RefCell::new(Rc::new(Local::build(id, snapshot, None))),
+            scratches: RefCell::default(),
+            date: RefCell::new((0, String::new())),
+            access_log,
+            random: RefCell::new(fastrand::Rng::new()),
+            draining: Cell::new(false),
+            connections: RefCell::default(),
+            next_connection: Cell::new(0),
+            closed: Notify::new(),
+        }
+    }
+
+    /// The configuration in force; whoever holds it keeps it alive until the end of a request.
+    pub(crate) fn pin(&self) -> Rc<Local> {
+        Rc::clone(&self.local.borrow())
+    }
+
+    /// Puts another configuration in force. Upstreams whose plan did not change keep their
+    /// connections and their place in the rotation.
+    pub(crate) fn apply(&self, snapshot: Arc<Snapshot>) {
+        let previous = self.pin();
+        let next = Rc::new(Local::build(self.id, snapshot, Some(&previous)));
+        *self.local.borrow_mut() = next;
+    }
+
+    pub(crate) fn access_log(&self) -> Option<&AccessLog> {
+        self.access_log.as_ref()
+    }
+
+    pub(crate) fn take_scratch(&self) -> Scratch {
+        self.scratches.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn keep_scratch(&self, scratch: Scratch) {
+        let mut kept = self.scratches.borrow_mut();
+        let size = scratch.request.fields.capacity() + scratch.response.fields.capacity();
+        if kept.len() < SCRATCHES && size <= SCRATCH_BYTES {
+            kept.push(scratch);
+        }
+    }
+
+    /// Writes the date as RFC 9110 §5.6.7 has it; it is formatted once a second.
+    pub(crate) fn write_date(&self, out: &mut Vec<u8>) {
+        let now = SystemTime::now();
+        let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut date = self.date.borrow_mut();
+        if date.0 != second {
+            *date = (second, httpdate::fmt_http_date(now));
+        }
+        out.extend_from_slice(date.1.as_bytes());
+    }
+
+    pub(crate) fn random(&self) -> RefMut<'_, fastrand::Rng> {
+        self.random.borrow_mut()
+    }
+
+    pub(crate) fn make_request_id(&self) -> [u8; request_id::LENGTH] {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        request_id::make(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), &mut self.random())
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// From here on connections end with their next answer, or once they have been idle a moment.
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
+        for waker in self.connections.borrow().values().flatten() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Waits until no connection is open.
+    pub(crate) async fn emptied(&self) {
+        while !self.connections.borrow().is_empty() {
+            self.closed.notified().await;
+        }
+    }
+
+    pub(crate) fn enter(self: &Rc<Self>) -> Entry {
+        let id = self.next_connection.get();
+        self.next_connection.set(id + 1);
+        self.connections.borrow_mut().insert(id, None);
+        Entry { worker: Rc::clone(self), id, known: Cell::new(false) }
+    }
+
+    /// Closes idle upstream connections that are too old or gone.
+    pub(crate) fn sweep(&self, now: Instant) {
+        for upstream in &self.pin().upstreams {
+            upstream.sweep(now);
+        }
+    }
+}
+
+/// A place in the list of open connections.
+pub(crate) struct Entry {
+    worker: Rc<Worker>,
+    id: u64,
+    known: Cell<bool>,
+}
+
+impl Entry {
+    /// Tells how to wake the connection; a task keeps its waker, so that once is enough.
+    pub(crate) fn register(&self, waker: &Waker) {
+        if !self.known.replace(true) {
+            self.worker.connections.borrow_mut().insert(self.id, Some(waker.clone()));
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.worker.connections.borrow_mut().remove(&self.id);
+        self.worker.closed.notify_one();
+    }
+}
+
+impl Local {
+    fn build(worker: usize, snapshot: Arc<Snapshot>, previous: Option<&Self>) -> Self {
+        let upstreams = snapshot.upstreams.iter().map(|upstream| {
+            let kept = previous.and_then(|previous| previous.same_upstream(upstream));
+            kept.unwrap_or_else(|| {
+                let tls = upstream.tls.as_ref().map(|tls| &tls.config);
+                Rc::new(Upstream::new(Arc::clone(&upstream.plan), tls, upstream.series.meter(worker)))
+            })
+        });
+        let doors = snapshot.listeners.iter().map(|listener| {
+            Rc::new(Door {
+                plan: listener.plan.clone(),
+                tls: listener.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.config))),
+                meter: listener.series.meter(worker),
+                open: Arc::clone(&listener.open),
+            })
+        });
+        Self {
+            upstreams: upstreams.collect(),
+            doors: doors.collect(),
+            routes: snapshot.routes.iter().map(|route| route.series.meter(worker)).collect(),
+            unrouted: snapshot.unrouted.meter(worker),
+            snapshot,
+        }
+    }
+
+    /// The upstream of that name, where nothing about it has changed.
+    fn same_upstream(&self, wanted: &crate::snapshot::Upstream) -> Option<Rc<Upstream>> {
+        let position = self.snapshot.upstreams.iter().position(|other| other.plan.name == wanted.plan.name)?;
+        let other = &self.snapshot.upstreams[position];
+        let same_identity =
+            other.tls.as_ref().map(|tls| tls.fingerprint) == wanted.tls.as_ref().map(|tls| tls.fingerprint);
+        (other.plan == wanted.plan && same_identity).then(|| Rc::clone(&self.upstreams[position]))
+    }
+
+    pub(crate) fn route_meter(&self, route: Option<usize>) -> &RouteMeter {
+        route.map_or(&self.unrouted, |route| &self.routes[route])
+    }
+}

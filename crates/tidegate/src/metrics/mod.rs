@@ -1,0 +1,166 @@
+//! The numbers of `gateway::stats` as Prometheus and OpenMetrics text.
+//!
+//! [`Exposition`] renders on the control thread, so that a scrape never delays a request. What is exposed, under
+//! which names, is one table in `catalogue`, and docs/metrics.md shows the same table.
+
+mod catalogue;
+mod classic;
+mod collect;
+mod negotiate;
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry as Encoding;
+use tidegate_gateway::stats::Registry;
+
+pub(crate) use negotiate::Format;
+
+/// Renders all metrics of one process.
+#[derive(Debug)]
+pub(crate) struct Exposition {
+    encoding: Encoding,
+}
+
+impl Exposition {
+    pub(crate) fn new(registry: Arc<Registry>) -> Self {
+        let mut encoding = Encoding::default();
+        encoding.register_collector(Box::new(collect::Source::new(registry)));
+        Self { encoding }
+    }
+
+    /// All metrics as of now.
+    ///
+    /// # Errors
+    ///
+    /// None in practice: writing to a string cannot fail, but the encoder's interface says it might.
+    pub(crate) fn render(&self, format: Format) -> Result<String, std::fmt::Error> {
+        let mut openmetrics = String::new();
+        text::encode(&mut openmetrics, &self.encoding)?;
+        Ok(match format {
+            Format::OpenMetrics => openmetrics,
+            Format::Classic => classic::from_openmetrics(&openmetrics),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::time::{Duration, SystemTime};
+
+    use prometheus_client::metrics::MetricType;
+    use tidegate_gateway::stats::{Failure, Protocol};
+
+    use super::*;
+
+    /// A registry in which every metric has at least one sample. The held gauges come along.
+    fn busy() -> (Exposition, impl Sized) {
+        let registry = Arc::new(Registry::new(2));
+        registry.process().reloaded(1, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+        registry.process().reload_failed("2 mistakes", SystemTime::UNIX_EPOCH);
+        registry.process().access_log().add_dropped();
+        let route = registry.route("users", Some("app")).meter(0);
+        route.finished(200, Duration::from_millis(3), 10, 2_000);
+        route.finished(503, Duration::from_secs(90), 0, 100);
+        registry.route("users", Some("app")).meter(1).finished(200, Duration::from_millis(2), 0, 0);
+        let upstream = registry.upstream("app").meter(1);
+        upstream.answered(200, Duration::from_micros(400));
+        upstream.failed(Failure::Reset);
+        let listener = registry.listener("127.0.0.1:8080").meter(0);
+        listener.request(Protocol::H2);
+        let held = (upstream.sent(), upstream.connected(), listener.accepted());
+        (Exposition::new(registry), (route, held))
+    }
+
+    /// The names and labels of all samples, without the suffixes and the label that histograms add.
+    fn exposed(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+        let mut exposed = BTreeMap::<_, BTreeSet<_>>::new();
+        for sample in text.lines().filter(|line| !line.starts_with('#')) {
+            let (series, _value) = sample.rsplit_once(' ').expect("a value");
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            let labels = labels.trim_end_matches('}').split(',').filter_map(|label| Some(label.split_once('=')?.0));
+            exposed.entry(name.to_owned()).or_default().extend(labels.filter(|name| *name != "le").map(str::to_owned));
+        }
+        exposed
+    }
+
+    #[test]
+    fn exactly_the_catalogue_is_exposed() {
+        let (exposition, _held) = busy();
+        let catalogue: BTreeMap<_, BTreeSet<_>> = catalogue::ALL
+            .iter()
+            .map(|metric| (metric.exposed_name(), metric.labels.iter().map(ToString::to_string).collect()))
+            .collect();
+        assert_eq!(catalogue.len(), catalogue::ALL.len(), "a name twice");
+        for format in [Format::OpenMetrics, Format::Classic] {
+            assert_eq!(exposed(&exposition.render(format).expect("text")), catalogue, "{format:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_registry() {
+        let (exposition, held) = busy();
+        let text = exposition.render(Format::OpenMetrics).expect("text");
+        for sample in [
+            r#"tidegate_requests_total{route="users",upstream="app",code_class="2xx"} 2"#,
+            r#"tidegate_requests_total{route="users",upstream="app",code_class="4xx"} 0"#,
+            r#"tidegate_request_duration_seconds_sum{route="users",upstream="app",code_class="2xx"} 0.005"#,
+            r#"tidegate_request_duration_seconds_bucket{le="0.001",route="users",upstream="app",code_class="2xx"} 0"#,
+            r#"tidegate_request_duration_seconds_bucket{le="0.0025",route="users",upstream="app",code_class="2xx"} 1"#,
+            r#"tidegate_request_duration_seconds_bucket{le="0.005",route="users",upstream="app",code_class="2xx"} 2"#,
+            r#"tidegate_request_duration_seconds_bucket{le="60.0",route="users",upstream="app",code_class="5xx"} 0"#,
+            r#"tidegate_request_duration_seconds_bucket{le="+Inf",route="users",upstream="app",code_class="5xx"} 1"#,
+            r#"tidegate_response_body_bytes_total{route="users",upstream="app"} 2100"#,
+            r#"tidegate_upstream_failures_total{upstream="app",kind="reset"} 1"#,
+            r#"tidegate_upstream_requests_in_flight{upstream="app"} 1"#,
+            r#"tidegate_listener_requests_total{listener="127.0.0.1:8080",protocol="h2"} 1"#,
+            r#"tidegate_config_reloads_total{result="failure"} 1"#,
+            "tidegate_config_generation 1",
+            "tidegate_config_last_reload_successful 0",
+            "tidegate_config_last_reload_success_timestamp_seconds 1700000000.0",
+            r#"tidegate_access_log_records_total{result="dropped"} 1"#,
+            "tidegate_workers 2",
+        ] {
+            assert!(text.lines().any(|line| line == sample), "{sample}\nin\n{text}");
+        }
+        drop(held);
+        let text = exposition.render(Format::OpenMetrics).expect("text");
+        assert!(!text.contains("users") && !text.contains("8080"), "{text}");
+    }
+
+    #[test]
+    fn a_class_that_never_came_has_no_histogram() {
+        let (exposition, _held) = busy();
+        let text = exposition.render(Format::OpenMetrics).expect("text");
+        assert!(!text.contains(r#"_duration_seconds_count{route="users",upstream="app",code_class="4xx"}"#), "{text}");
+    }
+
+    #[test]
+    fn hostile_names_stay_inside_their_label() {
+        let registry = Arc::new(Registry::new(1));
+        let route = registry.route("a\"} 1\nevil_total 9", Some("\\"));
+        let text = Exposition::new(registry).render(Format::Classic).expect("text");
+        assert!(text.contains(r#"{route="a\"} 1\nevil_total 9",upstream="\\",code_class="2xx"} 0"#), "{text}");
+        assert!(!text.lines().any(|line| line.starts_with("evil")), "{text}");
+        drop(route);
+    }
+
+    #[test]
+    fn the_document_lists_the_catalogue() {
+        let document = include_str!("../../../../docs/metrics.md");
+        let rows: Vec<_> = document.lines().filter(|line| line.starts_with("| `")).collect();
+        let expected: Vec<_> = catalogue::ALL.iter().map(|metric| row(metric)).collect();
+        assert!(rows == expected, "the table of docs/metrics.md should be\n{}", expected.join("\n"));
+    }
+
+    fn row(metric: &catalogue::Metric) -> String {
+        let kind = match metric.kind {
+            MetricType::Info => "gauge",
+            ref kind => kind.as_str(),
+        };
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        format!("| `{}` | {kind} | {} | {} |", metric.exposed_name(), labels.join(", "), metric.help)
+    }
+}

@@ -1,1 +1,0 @@
-//! TLS by rustls: certificates by server name for clients, verified connections to upstreams.
