@@ -425,7 +425,7 @@ fn some<S: Read>(source: &mut Source<S>, limit: u64) -> Result<Vec<u8>, Broken> 
 }
 
 /// One response as a client sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Response {
     /// The status code.
     pub status: u16,
@@ -443,6 +443,16 @@ pub struct Response {
     pub end: End,
     /// The status codes of the interim responses before it.
     pub interim: Vec<u16>,
+}
+
+impl std::fmt::Debug for Response {
+    /// On one line, with the body as text.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fields: Vec<String> = self.fields.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        let Self { status, version, framing, end, interim, .. } = self;
+        let body = shown(&self.body);
+        write!(formatter, "{version} {status} {fields:?} {framing:?} {end:?} after {interim:?}: {body}")
+    }
 }
 
 impl Response {

@@ -45,7 +45,7 @@ const TABLE: &[(&str, Right)] = &[
     ("/../denied", RefusedOrDenied),
     ("/%2e%2e/denied", RefusedOrDenied),
     ("/a/../../denied", RefusedOrDenied),
-    ("/denied/.", RefusedOrDenied),
+    ("/denied/.", As("/denied/")),
     ("/private/", Denied),
     ("/x/../private", Denied),
     ("/a/./b", As("/a/b")),
