@@ -1,8 +1,9 @@
-//! One deadline per connection, armed lazily.
+//! One clock and one deadline per connection, both lazy.
 //!
 //! A request sets half a dozen deadlines and meets almost all of them. So a deadline is only a
 //! value here; the runtime's timer behind it is touched when it fires or when a deadline comes
-//! nearer than what it is armed for.
+//! nearer than what it is armed for. And the clock is read once when a task is woken, not at each
+//! of the dozen places that want to know the time within the same few microseconds.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,16 +11,48 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
-/// A deadline that can be moved at no cost.
-#[derive(Debug, Default)]
+/// The time of the last wake-up, and a deadline that can be moved at no cost.
+#[derive(Debug)]
 pub struct Timer {
+    now: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
 }
 
 impl Timer {
+    /// A timer whose clock stands at `now`.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { now, sleep: None, armed: None }
+    }
+
+    /// When the task was woken last.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Reads the clock, after something else was waited for.
+    pub fn refresh(&mut self) {
+        self.now = tokio::time::Instant::now().into_std();
+    }
+
+    /// Drives `poll` to its end. The clock is read at each wake-up: not at the first poll, which
+    /// goes on in the wake-up of what was before it.
+    pub async fn drive<T>(&mut self, mut poll: impl FnMut(&mut Context<'_>, &mut Self) -> Poll<T>) -> T {
+        let mut woken = false;
+        std::future::poll_fn(|cx| {
+            if std::mem::replace(&mut woken, true) {
+                self.refresh();
+            }
+            poll(cx, self)
+        })
+        .await
+    }
+
     /// Ready once `deadline` has passed; never with none.
-    pub fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>, now: Instant) -> Poll<()> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
+        let now = self.now;
         let Some(deadline) = deadline else {
             return Poll::Pending;
         };
@@ -55,11 +88,11 @@ impl Timer {
     /// Waits until `deadline` while driving `work`; `None` when the deadline came first.
     pub async fn bound<T>(&mut self, deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
-        std::future::poll_fn(|cx| {
+        self.drive(|cx, timer| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(output));
             }
-            self.poll(cx, Some(deadline), Instant::now()).map(|()| None)
+            timer.poll(cx, Some(deadline)).map(|()| None)
         })
         .await
     }
@@ -86,27 +119,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_that_moves_away_does_not_fire() {
-        let mut timer = Timer::default();
         let base = tokio::time::Instant::now();
+        let mut timer = Timer::new(base.into_std());
         let at = |seconds: u64| Some((base + Duration::from_secs(seconds)).into_std());
         let mut polls = 0;
-        std::future::poll_fn(|cx| {
-            polls += 1;
-            let now = tokio::time::Instant::now().into_std();
-            let deadline = if polls == 1 { at(5) } else { at(9) };
-            timer.poll(cx, deadline, now)
-        })
-        .await;
+        timer
+            .drive(|cx, timer| {
+                polls += 1;
+                timer.poll(cx, if polls == 1 { at(5) } else { at(9) })
+            })
+            .await;
         assert_eq!(base.elapsed(), Duration::from_secs(9));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_that_comes_nearer_fires_in_time() {
-        let mut timer = Timer::default();
         let base = tokio::time::Instant::now();
         let now = base.into_std();
+        let mut timer = Timer::new(now);
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        assert!(timer.poll(&mut cx, Some(now + Duration::from_secs(60)), now).is_pending());
+        assert!(timer.poll(&mut cx, Some(now + Duration::from_secs(60))).is_pending());
         let near = now + Duration::from_secs(1);
         assert_eq!(timer.bound(near, std::future::pending::<()>()).await, None);
         assert_eq!(base.elapsed(), Duration::from_secs(1));

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::Waker;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
@@ -29,7 +29,11 @@ const SCRATCH_BYTES: usize = 16 * 1024;
 pub(crate) struct Worker {
     id: usize,
     local: RefCell<Rc<Local>>,
-    scratches: RefCell<Vec<Scratch>>,
+    /// Boxed, because they are lent and given back for every request.
+    #[expect(clippy::vec_box)]
+    scratches: RefCell<Vec<Box<Scratch>>>,
+    /// A moment, and how long after the Unix epoch it was.
+    synchronised: Cell<(Instant, Duration)>,
     date: RefCell<(u64, String)>,
     random: RefCell<fastrand::Rng>,
     access_log: Option<AccessLog>,
@@ -63,6 +67,7 @@ impl Worker {
             id,
             local: RefCell::new(Rc::new(Local::build(id, snapshot, None))),
             scratches: RefCell::default(),
+            synchronised: Cell::new((Instant::now(), Duration::ZERO)),
             date: RefCell::new((0, String::new())),
             access_log,
             random: RefCell::new(fastrand::Rng::new()),
@@ -90,11 +95,11 @@ impl Worker {
         self.access_log.as_ref()
     }
 
-    pub(crate) fn take_scratch(&self) -> Scratch {
+    pub(crate) fn take_scratch(&self) -> Box<Scratch> {
         self.scratches.borrow_mut().pop().unwrap_or_default()
     }
 
-    pub(crate) fn keep_scratch(&self, scratch: Scratch) {
+    pub(crate) fn keep_scratch(&self, scratch: Box<Scratch>) {
         let mut kept = self.scratches.borrow_mut();
         let size = scratch.request.fields.capacity() + scratch.response.fields.capacity();
         if kept.len() < SCRATCHES && size <= SCRATCH_BYTES {
@@ -103,22 +108,34 @@ impl Worker {
     }
 
     /// Writes the date as RFC 9110 §5.6.7 has it; it is formatted once a second.
-    pub(crate) fn write_date(&self, out: &mut Vec<u8>) {
-        let now = SystemTime::now();
-        let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    pub(crate) fn write_date(&self, now: Instant, out: &mut Vec<u8>) {
+        let wall = self.wall_clock(now);
+        let second = wall.as_secs();
         let mut date = self.date.borrow_mut();
         if date.0 != second {
-            *date = (second, httpdate::fmt_http_date(now));
+            *date = (second, httpdate::fmt_http_date(UNIX_EPOCH + wall));
         }
         out.extend_from_slice(date.1.as_bytes());
+    }
+
+    /// The time since the Unix epoch at `now`. The system's clock is asked once a second at most.
+    fn wall_clock(&self, now: Instant) -> Duration {
+        let (at, wall) = self.synchronised.get();
+        let since = now.saturating_duration_since(at);
+        if since < Duration::from_secs(1) && !wall.is_zero() {
+            return wall + since;
+        }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.synchronised.set((now, wall));
+        wall
     }
 
     pub(crate) fn random(&self) -> RefMut<'_, fastrand::Rng> {
         self.random.borrow_mut()
     }
 
-    pub(crate) fn make_request_id(&self) -> [u8; request_id::LENGTH] {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    pub(crate) fn make_request_id(&self, now: Instant) -> [u8; request_id::LENGTH] {
+        let since = self.wall_clock(now);
         request_id::make(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), &mut self.random())
     }
 

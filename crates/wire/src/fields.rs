@@ -141,6 +141,16 @@ impl Fields {
         self.push_line(start..self.bytes.len(), name.len());
     }
 
+    /// Appends a field with the value of the first one called `source`; nothing where there is none.
+    pub fn append_copy(&mut self, name: &str, source: Known) {
+        let Some(position) = usize::from(self.first[source as usize]).checked_sub(1) else {
+            return;
+        };
+        let start = self.entries[position].value as usize;
+        let end = start + self.entries[position].value_length as usize;
+        self.append_with(name, |out| out.extend_from_within(start..end));
+    }
+
     /// Removes every field with that known name.
     pub fn remove(&mut self, known: Known) {
         let first = self.first[known as usize];

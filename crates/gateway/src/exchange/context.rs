@@ -54,6 +54,8 @@ impl RequestId {
 /// What one exchange learns on its way; the access log and the metrics are written from it.
 pub(super) struct Context {
     pub(super) started: Instant,
+    /// The time of the last wake-up that mattered: it dates answers and names.
+    pub(super) now: Instant,
     /// Who asks, as far as it can be believed.
     pub(super) origin: Origin,
     pub(super) length: BodyLength,
@@ -87,6 +89,7 @@ impl Context {
         Self {
             origin: Origin::direct(peer),
             started,
+            now: started,
             length: BodyLength::None,
             path: 0,
             separators: Separators::default(),

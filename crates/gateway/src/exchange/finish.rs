@@ -9,7 +9,7 @@ use crate::config::plan::{Redirect, Respond};
 use crate::fault::Fault;
 use crate::problem;
 use crate::stats::Protocol;
-use crate::timer::Timer;
+use crate::timer::{Timer, after};
 use http::StatusCode;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -23,7 +23,7 @@ use tidegate_wire::peer::Peer;
 const DRAIN: u64 = 64 * 1024;
 
 impl Exchange<'_> {
-    pub(super) async fn finish(mut self, peer: &mut Peer, timer: &mut Timer, result: Result<Outcome, Fault>) -> After {
+    pub(super) async fn finish(&mut self, peer: &mut Peer, timer: &mut Timer, result: Result<Outcome, Fault>) -> After {
         let outcome = match result {
             Ok(outcome) => outcome,
             Err(Fault::ClientLeft) => Outcome::ClientGone,
@@ -98,7 +98,7 @@ impl Exchange<'_> {
         let fields = &mut self.scratch.response.fields;
         // RFC 9110 §6.6.1: a recipient with a clock adds Date where it is missing.
         if !fields.has(Known::Date) {
-            fields.append_with("date", |out| self.worker.write_date(out));
+            fields.append_with("date", |out| self.worker.write_date(self.context.now, out));
         }
         let wanted = &self.local.snapshot.plan.headers;
         if wanted.request_id && !matches!(self.context.request_id, RequestId::None) {
@@ -133,11 +133,18 @@ impl Exchange<'_> {
             return Outcome::ClientGone;
         }
         let body = if bodiless { &[] } else { body };
-        let deadline = Instant::now() + self.client.listener.plan.timeouts.body;
+        let deadline = after(timer.now(), Some(self.client.listener.plan.timeouts.body));
         let mut sent = 0;
-        let result = timer.bound(deadline, poll_fn(|cx| send_all(cx, peer, body, &mut sent))).await;
+        let result = timer
+            .drive(|cx, timer| {
+                if let Poll::Ready(result) = send_all(cx, peer, body, &mut sent) {
+                    return Poll::Ready(result.is_ok());
+                }
+                timer.poll(cx, deadline).map(|()| false)
+            })
+            .await;
         self.context.sent = sent as u64;
-        if matches!(result, Some(Ok(()))) { Outcome::Complete } else { Outcome::ClientGone }
+        if result { Outcome::Complete } else { Outcome::ClientGone }
     }
 
     /// Drops what has already arrived of a body that nobody needs.
@@ -177,7 +184,7 @@ impl Exchange<'_> {
                 stream.decline_rest();
                 return After::KeepAlive;
             }
-            let deadline = Instant::now() + self.client.listener.plan.timeouts.linger;
+            let deadline = timer.now() + self.client.listener.plan.timeouts.linger;
             if self.context.close || !self.can_drain() || !drain(peer, timer, deadline).await {
                 return After::Close;
             }

@@ -10,9 +10,7 @@ use crate::stats::Failure;
 use crate::timer::{Timer, after, nearer};
 use crate::upstream::{ConnectError, Lease, LeaseError, Upstream};
 use http::{Method, StatusCode};
-use std::future::poll_fn;
 use std::task::{Context, Poll};
-use std::time::Instant;
 use tidegate_wire::framing::BodyLength;
 use tidegate_wire::h1::HeadError;
 use tidegate_wire::head::{ResponseHead, Version};
@@ -54,19 +52,20 @@ impl Exchange<'_> {
         self.context.upstream = Some(upstream.plan.name.clone());
         self.prepare_forward(upstream);
         let _in_flight = upstream.meter.sent();
-        let mut upload = Pump::new(self.context.body_limit, Instant::now());
-        let mut lease = self.lease(upstream, false).await?;
+        let mut upload = Pump::new(self.context.body_limit, timer.now());
+        let mut lease = self.lease(upstream, timer, false).await?;
         loop {
             self.context.attempts += 1;
             self.context.endpoint = Some(lease.pool().name().clone());
-            let sent = Instant::now();
+            let sent = timer.now();
             let result = match self.start(peer, upstream, &mut lease) {
                 Ok(()) => self.await_head(peer, timer, route, &mut lease, &mut upload).await,
                 Err(_) => Err(Lost { fault: Fault::UpstreamClosed, clean: true }),
             };
             match result {
                 Ok(()) => {
-                    let elapsed = sent.elapsed();
+                    self.context.now = timer.now();
+                    let elapsed = timer.now() - sent;
                     self.context.to_head = Some(elapsed);
                     upstream.meter.answered(self.scratch.response.status.as_u16(), elapsed);
                     break;
@@ -74,7 +73,7 @@ impl Exchange<'_> {
                 Err(lost) if lost.clean && lease.reused && self.may_resend(&upload) => {
                     upstream.meter.resent();
                     drop(lease);
-                    lease = self.lease(upstream, true).await?;
+                    lease = self.lease(upstream, timer, true).await?;
                 }
                 Err(lost) => {
                     upstream.meter.failed(failure(lost.fault));
@@ -89,9 +88,14 @@ impl Exchange<'_> {
         self.relay(peer, timer, route, lease, upload).await
     }
 
-    async fn lease(&self, upstream: &Upstream, fresh: bool) -> Result<Lease, Fault> {
+    async fn lease(&self, upstream: &Upstream, timer: &mut Timer, fresh: bool) -> Result<Lease, Fault> {
         let careful = !self.scratch.request.method.is_safe();
-        let error = match upstream.lease(fresh, careful).await {
+        if !fresh && let Some(lease) = upstream.reuse(careful, timer.now()) {
+            return Ok(lease);
+        }
+        let leased = Box::pin(upstream.lease(fresh, careful)).await;
+        timer.refresh();
+        let error = match leased {
             Ok(lease) => return Ok(lease),
             Err(error) => error,
         };
@@ -154,55 +158,55 @@ impl Exchange<'_> {
         let upgrade = self.context.upgrade.is_some();
         let version = self.scratch.request.version;
         let response = &mut self.scratch.response;
-        poll_fn(|cx| {
-            let upstream = lease.peer().map_err(|_| Fault::UpstreamClosed)?;
-            let now = Instant::now();
-            if !upload.is_over() {
-                match upload.poll(cx, now, peer, upstream, hygiene::clean_request_trailers) {
-                    Poll::Ready(Ok(())) => {}
-                    // An upstream that reads no further may have answered already.
-                    Poll::Ready(Err(PumpError::Sink)) => upload.abandon(),
-                    Poll::Ready(Err(PumpError::Source)) => return Poll::Ready(Err(Fault::BodyBroken.into())),
-                    Poll::Ready(Err(PumpError::TooLarge)) => return Poll::Ready(Err(Fault::BodyTooLarge.into())),
-                    Poll::Pending => {}
+        timer
+            .drive(|cx, timer| {
+                let upstream = lease.peer().map_err(|_| Fault::UpstreamClosed)?;
+                let now = timer.now();
+                if !upload.is_over() {
+                    match upload.poll(cx, now, peer, upstream, hygiene::clean_request_trailers) {
+                        Poll::Ready(Ok(())) => {}
+                        // An upstream that reads no further may have answered already.
+                        Poll::Ready(Err(PumpError::Sink)) => upload.abandon(),
+                        Poll::Ready(Err(PumpError::Source)) => return Poll::Ready(Err(Fault::BodyBroken.into())),
+                        Poll::Ready(Err(PumpError::TooLarge)) => return Poll::Ready(Err(Fault::BodyTooLarge.into())),
+                        Poll::Pending => {}
+                    }
                 }
-            }
-            if upload.is_over() && sent_at.is_none() {
-                sent_at = Some(now);
-            }
-            while let Poll::Ready(result) = poll_head(cx, upstream, response) {
-                result?;
-                if response.status == StatusCode::SWITCHING_PROTOCOLS {
-                    let asked = if upgrade { Ok(()) } else { Err(Fault::UpstreamProtocol.into()) };
-                    return Poll::Ready(asked);
+                if upload.is_over() && sent_at.is_none() {
+                    sent_at = Some(now);
                 }
-                if !response.is_interim() {
-                    return Poll::Ready(Ok(()));
+                while let Poll::Ready(result) = poll_head(cx, upstream, response) {
+                    result?;
+                    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+                        let asked = if upgrade { Ok(()) } else { Err(Fault::UpstreamProtocol.into()) };
+                        return Poll::Ready(asked);
+                    }
+                    if !response.is_interim() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    interim += 1;
+                    if interim > INTERIM {
+                        return Poll::Ready(Err(Fault::UpstreamProtocol.into()));
+                    }
+                    pass_interim(peer, response, version);
                 }
-                interim += 1;
-                if interim > INTERIM {
-                    return Poll::Ready(Err(Fault::UpstreamProtocol.into()));
+                // Interim answers wait in the client's buffer; the rest of them follows with the answer.
+                let _ = peer.poll_flush(cx);
+                if client_left(cx, peer) {
+                    return Poll::Ready(Err(Fault::ClientLeft.into()));
                 }
-                pass_interim(peer, response, version);
-            }
-            // Interim answers wait in the client's buffer; the rest of them follows with the answer.
-            let _ = peer.poll_flush(cx);
-            if client_left(cx, peer) {
-                return Poll::Ready(Err(Fault::ClientLeft.into()));
-            }
-            let (waiting, fault) = match sent_at {
-                Some(at) => (after(at, route.plan.timeouts.response), Fault::UpstreamTimeout),
-                None if upload.waits == Waits::Source => (upload.deadline(client, endpoint), Fault::ClientTimeout),
-                None => (upload.deadline(client, endpoint), Fault::UpstreamTimeout),
-            };
-            if timer.poll(cx, nearer(waiting, total), now).is_ready() {
-                let fault =
-                    if total.is_some_and(|total| total <= Instant::now()) { Fault::TotalTimeout } else { fault };
-                return Poll::Ready(Err(fault.into()));
-            }
-            Poll::Pending
-        })
-        .await
+                let (waiting, fault) = match sent_at {
+                    Some(at) => (after(at, route.plan.timeouts.response), Fault::UpstreamTimeout),
+                    None if upload.waits == Waits::Source => (upload.deadline(client, endpoint), Fault::ClientTimeout),
+                    None => (upload.deadline(client, endpoint), Fault::UpstreamTimeout),
+                };
+                if timer.poll(cx, nearer(waiting, total)).is_ready() {
+                    let fault = if total.is_some_and(|total| total <= now) { Fault::TotalTimeout } else { fault };
+                    return Poll::Ready(Err(fault.into()));
+                }
+                Poll::Pending
+            })
+            .await
     }
 }
 

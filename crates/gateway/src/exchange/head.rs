@@ -26,12 +26,12 @@ impl Exchange<'_> {
         let head = &mut self.scratch.request;
         self.context.close |= head.version == Version::Http10 || list_has(&head.fields, Known::Connection, "close");
         let limit = self.client.listener.plan.limits.target;
-        let (host, rewritten) = read_target(head, limit, &mut self.context.path, &mut self.context.separators)?;
+        let host = &mut self.scratch.host;
+        host.clear();
+        let rewritten = read_target(head, limit, host, &mut self.context.path, &mut self.context.separators)?;
         if let Some(target) = rewritten {
             head.target = target;
         }
-        self.scratch.host.clear();
-        self.scratch.host.push_str(&host);
         self.read_expectation()?;
         self.read_upgrade(peer)?;
         let head = &mut self.scratch.request;
@@ -110,13 +110,14 @@ impl Exchange<'_> {
     }
 }
 
-/// Reads the target and the host that goes with it; returns the host and a changed target.
+/// Reads the target and the host that goes with it; returns the target where it is to be changed.
 fn read_target(
-    head: &mut RequestHead,
+    head: &RequestHead,
     limit: usize,
+    host_text: &mut String,
     path_length: &mut usize,
     separators: &mut Separators,
-) -> Result<(String, Option<Vec<u8>>), Fault> {
+) -> Result<Option<Vec<u8>>, Fault> {
     if head.method == Method::CONNECT {
         return Err(Fault::TargetForm);
     }
@@ -129,12 +130,11 @@ fn read_target(
     };
     // RFC 9112 §3.2.2 lets the target win over Host; where they differ, some server behind would
     // let Host win, so a difference is refused.
-    let host = match (authority, host) {
-        (Some(authority), Some(host)) if *authority != host => return Err(Fault::Host),
-        (Some(authority), None) => authority.host.clone().into_owned(),
-        (_, Some(host)) => host.host.into_owned(),
-        (None, None) => String::new(),
-    };
+    match (authority, &host) {
+        (Some(authority), Some(host)) if authority != host => return Err(Fault::Host),
+        (Some(one), _) | (None, Some(one)) => host_text.push_str(&one.host),
+        (None, None) => {}
+    }
     let normal = target.normalize().map_err(Fault::Target)?;
     *separators = normal.separators;
     let unchanged = authority.is_none() && normal.form == Normal::Same;
@@ -148,7 +148,7 @@ fn read_target(
         }
         bytes
     });
-    Ok((host, rewritten))
+    Ok(rewritten)
 }
 
 /// RFC 9112 §3.2: exactly one valid Host; only HTTP/1.0 may leave it out.

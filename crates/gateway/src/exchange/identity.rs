@@ -43,13 +43,16 @@ impl Exchange<'_> {
         let headers = &self.local.snapshot.plan.headers;
         let origin = &self.context.origin;
         let fields = &mut self.scratch.request.fields;
-        let host = fields.value(Known::Host).unwrap_or_default().to_vec();
         if headers.forwarded.x_forwarded() {
             fields.append_with("x-forwarded-for", |out| origin.write_x_forwarded_for(out));
             fields.append("x-forwarded-proto", origin.scheme().as_str().as_bytes());
-            fields.append("x-forwarded-host", origin.host().unwrap_or(&host));
+            match origin.host() {
+                Some(host) => fields.append("x-forwarded-host", host),
+                None => fields.append_copy("x-forwarded-host", Known::Host),
+            }
         }
         if headers.forwarded.rfc7239() {
+            let host = fields.value(Known::Host).unwrap_or_default().to_vec();
             fields.append_with("forwarded", |out| origin.write_forwarded(&host, out));
         }
         if headers.via {
@@ -67,7 +70,7 @@ impl Exchange<'_> {
         let sent = fields.value(Known::XRequestId).filter(|_| !fields.is_repeated(Known::XRequestId));
         self.context.request_id = match sent.filter(|sent| request_id::is_acceptable(sent)) {
             Some(sent) => RequestId::Sent(sent.into()),
-            None => RequestId::Own(self.worker.make_request_id()),
+            None => RequestId::Own(self.worker.make_request_id(self.context.now)),
         };
         if self.local.snapshot.plan.headers.request_id {
             fields.set(Known::XRequestId, self.context.request_id.as_bytes());

@@ -23,7 +23,6 @@ use crate::timer::Timer;
 use crate::worker::{Local, Worker};
 use context::Context;
 use std::rc::Rc;
-use std::time::Instant;
 use tidegate_wire::framing::BodyLength;
 use tidegate_wire::peer::Peer;
 
@@ -70,9 +69,8 @@ pub(crate) async fn serve(
     length: Result<BodyLength, Fault>,
     last: bool,
     timer: &mut Timer,
-    started: Instant,
 ) -> After {
-    let context = Context::open(started, client, last);
+    let context = Context::open(timer.now(), client, last);
     let mut exchange = Exchange { worker, local: worker.pin(), client, scratch, context };
     let result = match length {
         Ok(length) => exchange.answer(peer, timer, length).await,

@@ -8,9 +8,7 @@ use crate::snapshot::Route;
 use crate::timer::{Timer, after, nearer};
 use crate::upstream::Lease;
 use http::{Method, StatusCode};
-use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Instant;
 use tidegate_wire::framing::BodyLength;
 use tidegate_wire::head::{Version, list_has};
 use tidegate_wire::name::Known;
@@ -34,13 +32,15 @@ impl Exchange<'_> {
         mut upload: Pump,
     ) -> Result<Outcome, Fault> {
         let keep = self.begin_relay(peer, &mut lease)?;
-        let mut download = Pump::new(None, Instant::now());
+        let mut download = Pump::new(None, timer.now());
         let end = self.run(peer, timer, route, &mut lease, &mut upload, &mut download).await;
         self.context.received = upload.moved;
         self.context.sent = download.moved;
         Ok(match end {
             End::Complete => {
-                lease.finish(keep && upload.is_done());
+                if keep && upload.is_done() {
+                    lease.give_back(timer.now());
+                }
                 Outcome::Complete
             }
             End::Cut(fault) => {
@@ -99,36 +99,37 @@ impl Exchange<'_> {
         let client = Patience { idle: Some(timeouts.body), rate: timeouts.body_rate };
         let endpoint = Patience { idle: route.plan.timeouts.body, rate: None };
         let total = after(self.context.started, route.plan.timeouts.total);
-        poll_fn(|cx| {
-            let Ok(upstream) = lease.peer() else {
-                return Poll::Ready(End::Cut(Fault::UpstreamClosed));
-            };
-            let now = Instant::now();
-            match download.poll(cx, now, upstream, peer, hygiene::clean_response_trailers) {
-                Poll::Ready(Ok(())) => return Poll::Ready(End::Complete),
-                Poll::Ready(Err(PumpError::Source | PumpError::TooLarge)) => {
+        timer
+            .drive(|cx, timer| {
+                let Ok(upstream) = lease.peer() else {
                     return Poll::Ready(End::Cut(Fault::UpstreamClosed));
+                };
+                let now = timer.now();
+                match download.poll(cx, now, upstream, peer, hygiene::clean_response_trailers) {
+                    Poll::Ready(Ok(())) => return Poll::Ready(End::Complete),
+                    Poll::Ready(Err(PumpError::Source | PumpError::TooLarge)) => {
+                        return Poll::Ready(End::Cut(Fault::UpstreamClosed));
+                    }
+                    Poll::Ready(Err(PumpError::Sink)) => return Poll::Ready(End::ClientGone),
+                    Poll::Pending => {}
                 }
-                Poll::Ready(Err(PumpError::Sink)) => return Poll::Ready(End::ClientGone),
-                Poll::Pending => {}
-            }
-            match upload.poll(cx, now, peer, upstream, hygiene::clean_request_trailers) {
-                Poll::Pending | Poll::Ready(Ok(())) => {}
-                // The answer goes on: it was given on what the upstream has read.
-                Poll::Ready(Err(PumpError::Sink)) => upload.abandon(),
-                Poll::Ready(Err(PumpError::Source | PumpError::TooLarge)) => {
-                    return Poll::Ready(End::Cut(Fault::BodyBroken));
+                match upload.poll(cx, now, peer, upstream, hygiene::clean_request_trailers) {
+                    Poll::Pending | Poll::Ready(Ok(())) => {}
+                    // The answer goes on: it was given on what the upstream has read.
+                    Poll::Ready(Err(PumpError::Sink)) => upload.abandon(),
+                    Poll::Ready(Err(PumpError::Source | PumpError::TooLarge)) => {
+                        return Poll::Ready(End::Cut(Fault::BodyBroken));
+                    }
                 }
-            }
-            let down = download.deadline(endpoint, client);
-            let up = upload.deadline(client, Patience { idle: None, rate: None });
-            if timer.poll(cx, nearer(nearer(down, up), total), now).is_ready() {
-                let slow_client = download.waits == Waits::Sink || up.is_some_and(|up| up <= Instant::now());
-                return Poll::Ready(if slow_client { End::ClientGone } else { End::Cut(Fault::UpstreamTimeout) });
-            }
-            Poll::Pending
-        })
-        .await
+                let down = download.deadline(endpoint, client);
+                let up = upload.deadline(client, Patience { idle: None, rate: None });
+                if timer.poll(cx, nearer(nearer(down, up), total)).is_ready() {
+                    let slow_client = download.waits == Waits::Sink || up.is_some_and(|up| up <= now);
+                    return Poll::Ready(if slow_client { End::ClientGone } else { End::Cut(Fault::UpstreamTimeout) });
+                }
+                Poll::Pending
+            })
+            .await
     }
 }
 

@@ -9,9 +9,8 @@ use super::{Exchange, Outcome};
 use crate::fault::Fault;
 use crate::timer::{Timer, after};
 use crate::upstream::Lease;
-use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tidegate_wire::h1::Connection;
 use tidegate_wire::name::Known;
 use tidegate_wire::peer::Peer;
@@ -89,20 +88,21 @@ impl Direction {
 /// Returns the bytes moved towards the upstream and towards the client.
 async fn tunnel(client: &mut Connection, upstream: &mut Connection, timer: &mut Timer) -> (u64, u64) {
     let (mut up, mut down) = (Direction::default(), Direction::default());
-    let mut seen = (0, Instant::now());
-    poll_fn(|cx| {
-        let upward = up.poll(cx, client, upstream);
-        let downward = down.poll(cx, upstream, client);
-        let now = Instant::now();
-        if up.moved + down.moved != seen.0 {
-            seen = (up.moved + down.moved, now);
-        }
-        match (upward, downward) {
-            (Poll::Ready(Err(())), _) | (_, Poll::Ready(Err(()))) => Poll::Ready(()),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
-            _ => timer.poll(cx, after(seen.1, Some(TUNNEL_IDLE)), now),
-        }
-    })
-    .await;
+    let mut seen = (0, timer.now());
+    timer
+        .drive(|cx, timer| {
+            let upward = up.poll(cx, client, upstream);
+            let downward = down.poll(cx, upstream, client);
+            let now = timer.now();
+            if up.moved + down.moved != seen.0 {
+                seen = (up.moved + down.moved, now);
+            }
+            match (upward, downward) {
+                (Poll::Ready(Err(())), _) | (_, Poll::Ready(Err(()))) => Poll::Ready(()),
+                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
+                _ => timer.poll(cx, after(seen.1, Some(TUNNEL_IDLE))),
+            }
+        })
+        .await;
     (up.moved, down.moved)
 }

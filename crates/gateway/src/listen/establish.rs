@@ -6,7 +6,6 @@ use crate::exchange::Client;
 use crate::forwarded::is_trusted;
 use crate::timer::Timer;
 use crate::worker::{Door, Worker};
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -25,8 +24,8 @@ pub(super) async fn serve(
     address: SocketAddr,
     presence: Presence,
 ) {
-    let mut timer = Timer::default();
-    let deadline = Instant::now() + door.plan.timeouts.handshake;
+    let mut timer = Timer::new(Instant::now());
+    let deadline = timer.now() + door.plan.timeouts.handshake;
     let simple = door.tls.is_none() && door.plan.proxy_protocol.is_none();
     let opened = if simple {
         Ok((Transport::Tcp(stream), address))
@@ -87,14 +86,15 @@ async fn preface(
     timer: &mut Timer,
     presence: &Presence,
 ) -> Option<Preface> {
-    let opened = Instant::now();
-    poll_fn(|cx| {
-        presence.entry.register(cx.waker());
-        if let std::task::Poll::Ready(preface) = connection.poll_preface(cx) {
-            return std::task::Poll::Ready(preface.ok());
-        }
-        let wait = http1::idle_time(worker, client);
-        timer.poll(cx, opened.checked_add(wait), Instant::now()).map(|()| None)
-    })
-    .await
+    let opened = timer.now();
+    timer
+        .drive(|cx, timer| {
+            presence.entry.register(cx.waker());
+            if let std::task::Poll::Ready(preface) = connection.poll_preface(cx) {
+                return std::task::Poll::Ready(preface.ok());
+            }
+            let wait = http1::idle_time(worker, client);
+            timer.poll(cx, opened.checked_add(wait)).map(|()| None)
+        })
+        .await
 }

@@ -8,7 +8,7 @@ use crate::worker::Worker;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tidegate_wire::framing::{self, BodyLength};
 use tidegate_wire::h1::{Connection, HeadError};
 use tidegate_wire::parse::HeadLimits;
@@ -58,16 +58,17 @@ async fn wait(worker: &Worker, client: &Client, peer: &mut Peer, timer: &mut Tim
     if !connection.has_input() {
         connection.rest();
     }
-    let idle_since = Instant::now();
-    poll_fn(|cx| {
-        presence.entry.register(cx.waker());
-        if let Poll::Ready(result) = connection.poll_input(cx) {
-            return Poll::Ready(result.unwrap_or(false));
-        }
-        let deadline = idle_since.checked_add(idle_time(worker, client));
-        timer.poll(cx, deadline, Instant::now()).map(|()| false)
-    })
-    .await
+    let idle_since = timer.now();
+    timer
+        .drive(|cx, timer| {
+            presence.entry.register(cx.waker());
+            if let Poll::Ready(result) = connection.poll_input(cx) {
+                return Poll::Ready(result.unwrap_or(false));
+            }
+            let deadline = idle_since.checked_add(idle_time(worker, client));
+            timer.poll(cx, deadline).map(|()| false)
+        })
+        .await
 }
 
 /// Reads one request and answers it; `None` when the client is gone before it has said anything.
@@ -79,9 +80,8 @@ async fn request(
     timer: &mut Timer,
     requests: u64,
 ) -> Option<After> {
-    let started = Instant::now();
     let limits = &client.listener.plan.limits;
-    let length = match read_head(client, peer, scratch, timer, started).await {
+    let length = match read_head(client, peer, scratch, timer).await {
         Ok(true) => framing::of_request(&scratch.request).map_err(Fault::Refused),
         Ok(false) => return None,
         Err(fault) => {
@@ -91,7 +91,7 @@ async fn request(
     };
     peer.begin_body(length.unwrap_or(BodyLength::None));
     let last = worker.is_draining() || limits.requests_per_connection.is_some_and(|most| requests >= most);
-    Some(exchange::serve(worker, client, peer, scratch, length, last, timer, started).await)
+    Some(exchange::serve(worker, client, peer, scratch, length, last, timer).await)
 }
 
 /// Reads a head within its time. An error without a fault means that nobody waits for an answer.
@@ -100,25 +100,25 @@ async fn read_head(
     peer: &mut Peer,
     scratch: &mut Scratch,
     timer: &mut Timer,
-    started: Instant,
 ) -> Result<bool, Option<Fault>> {
     let Some(connection) = peer.as_h1() else {
         return Ok(false);
     };
     let limits = &client.listener.plan.limits;
     let limits = HeadLimits { bytes: limits.head, fields: limits.fields, target: limits.target };
-    let deadline = started.checked_add(client.listener.plan.timeouts.head);
-    poll_fn(|cx| {
-        if let Poll::Ready(result) = connection.poll_request(cx, &limits, &mut scratch.request) {
-            return Poll::Ready(result.map_err(|error| match error {
-                HeadError::Refused(refusal) => Some(Fault::Refused(refusal)),
-                _ => None,
-            }));
-        }
-        ready!(timer.poll(cx, deadline, Instant::now()));
-        Poll::Ready(Err(Some(Fault::ClientTimeout)))
-    })
-    .await
+    let deadline = timer.now().checked_add(client.listener.plan.timeouts.head);
+    timer
+        .drive(|cx, timer| {
+            if let Poll::Ready(result) = connection.poll_request(cx, &limits, &mut scratch.request) {
+                return Poll::Ready(result.map_err(|error| match error {
+                    HeadError::Refused(refusal) => Some(Fault::Refused(refusal)),
+                    _ => None,
+                }));
+            }
+            ready!(timer.poll(cx, deadline));
+            Poll::Ready(Err(Some(Fault::ClientTimeout)))
+        })
+        .await
 }
 
 /// Ends a connection after a complete answer.
@@ -129,7 +129,7 @@ async fn linger(client: &Client, mut peer: Peer, timer: &mut Timer) {
     let Some(connection) = peer.as_h1() else {
         return;
     };
-    let deadline = Instant::now() + client.listener.plan.timeouts.linger;
+    let deadline = timer.now() + client.listener.plan.timeouts.linger;
     let mut read = 0;
     let mut shut = false;
     let away = poll_fn(|cx| {

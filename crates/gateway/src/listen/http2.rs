@@ -14,7 +14,6 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -61,8 +60,8 @@ pub(super) async fn serve(
     presence: Presence,
 ) {
     let settings = &client.listener.plan.http2;
-    let mut timer = Timer::default();
-    let deadline = Instant::now() + client.listener.plan.timeouts.head;
+    let mut timer = Timer::new(Instant::now());
+    let deadline = timer.now() + client.listener.plan.timeouts.head;
     let handshake = builder(settings).handshake(Rewound::new(transport, ahead));
     let Some(Ok(mut connection)) = timer.bound(deadline, handshake).await else {
         client.listener.meter.handshake_failed();
@@ -70,29 +69,30 @@ pub(super) async fn serve(
     };
     let running = Rc::new(Running::default());
     let most = settings.max_concurrent_streams as usize;
-    let mut idle_since = Instant::now();
+    let mut idle_since = timer.now();
     let mut closing = false;
     loop {
-        let next = poll_fn(|cx| {
-            presence.entry.register(cx.waker());
-            if !closing && worker.is_draining() {
-                connection.graceful_shutdown();
-                closing = true;
-            }
-            if let Poll::Ready(next) = poll_next(cx, &mut connection, &running, most) {
-                return Poll::Ready(Some(next));
-            }
-            let now = Instant::now();
-            if running.count.get() > 0 {
-                idle_since = now;
-            }
-            let deadline = idle_since.checked_add(http1::idle_time(&worker, &client));
-            timer.poll(cx, deadline, now).map(|()| None)
-        })
-        .await;
+        let next = timer
+            .drive(|cx, timer| {
+                presence.entry.register(cx.waker());
+                if !closing && worker.is_draining() {
+                    connection.graceful_shutdown();
+                    closing = true;
+                }
+                if let Poll::Ready(next) = poll_next(cx, &mut connection, &running, most) {
+                    return Poll::Ready(Some(next));
+                }
+                let now = timer.now();
+                if running.count.get() > 0 {
+                    idle_since = now;
+                }
+                let deadline = idle_since.checked_add(http1::idle_time(&worker, &client));
+                timer.poll(cx, deadline).map(|()| None)
+            })
+            .await;
         match next {
             Some(Some(Ok(request))) => {
-                idle_since = Instant::now();
+                idle_since = timer.now();
                 let exchange = exchange(Rc::clone(&worker), Rc::clone(&client), request, Ticket::new(&running));
                 tokio::task::spawn_local(exchange);
             }
@@ -107,7 +107,7 @@ pub(super) async fn serve(
             None => {
                 connection.graceful_shutdown();
                 closing = true;
-                idle_since = Instant::now();
+                idle_since = timer.now();
             }
         }
     }
@@ -143,12 +143,11 @@ fn poll_next(
 }
 
 async fn exchange(worker: Rc<Worker>, client: Rc<Client>, request: Request, _ticket: Ticket) {
-    let started = Instant::now();
     let mut scratch = worker.take_scratch();
     let (stream, length) = Stream::accept(request.0, request.1, &mut scratch.request);
     let mut peer = Peer::H2(Box::new(stream));
-    let mut timer = Timer::default();
+    let mut timer = Timer::new(Instant::now());
     let length = length.map_err(Fault::Refused);
-    exchange::serve(&worker, &client, &mut peer, &mut scratch, length, false, &mut timer, started).await;
+    exchange::serve(&worker, &client, &mut peer, &mut scratch, length, false, &mut timer).await;
     worker.keep_scratch(scratch);
 }

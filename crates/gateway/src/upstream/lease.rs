@@ -1,10 +1,11 @@
 //! A connection for the time of one exchange.
 
-use super::pool::{Link, Opened, Pool};
+use super::links::Link;
+use super::pool::{Exclusive, Pool};
 use std::io;
 use std::rc::Rc;
+use std::time::Instant;
 use tidegate_wire::framing::BodyLength;
-use tidegate_wire::h1;
 use tidegate_wire::h2;
 use tidegate_wire::head::RequestHead;
 use tidegate_wire::peer::Peer;
@@ -18,10 +19,7 @@ pub(crate) struct Lease {
 }
 
 enum Carrier {
-    Exclusive {
-        peer: Peer,
-        opened: Opened,
-    },
+    Exclusive(Box<Exclusive>),
     Shared {
         link: Rc<Link>,
         /// Open once the request head was sent.
@@ -32,9 +30,9 @@ enum Carrier {
 }
 
 impl Lease {
-    pub(super) fn exclusive(pool: &Rc<Pool>, connection: h1::Connection, opened: Opened, reused: bool) -> Self {
+    pub(super) fn exclusive(pool: &Rc<Pool>, exclusive: Box<Exclusive>, reused: bool) -> Self {
         pool.enter();
-        Self { pool: Rc::clone(pool), carrier: Carrier::Exclusive { peer: Peer::H1(connection), opened }, reused }
+        Self { pool: Rc::clone(pool), carrier: Carrier::Exclusive(exclusive), reused }
     }
 
     pub(super) fn shared(pool: &Rc<Pool>, link: Rc<Link>, reused: bool) -> Self {
@@ -55,7 +53,8 @@ impl Lease {
     /// Sends a request head, or at least puts it first in line.
     pub(crate) fn start(&mut self, head: &RequestHead, length: BodyLength) -> io::Result<()> {
         match &mut self.carrier {
-            Carrier::Exclusive { peer: Peer::H1(connection), .. } => {
+            Carrier::Exclusive(exclusive) => {
+                let connection = exclusive.peer.as_h1().ok_or(io::ErrorKind::NotConnected)?;
                 connection.start_request(head, length);
                 Ok(())
             }
@@ -68,24 +67,23 @@ impl Lease {
                 *peer = Some(Peer::H2(Box::new(stream?)));
                 Ok(())
             }
-            _ => Err(io::ErrorKind::NotConnected.into()),
+            Carrier::None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     /// The upstream, once a request was started.
     pub(crate) fn peer(&mut self) -> io::Result<&mut Peer> {
         match &mut self.carrier {
-            Carrier::Exclusive { peer, .. } | Carrier::Shared { peer: Some(peer), .. } => Ok(peer),
+            Carrier::Exclusive(exclusive) => Ok(&mut exclusive.peer),
+            Carrier::Shared { peer: Some(peer), .. } => Ok(peer),
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
-    /// Ends the loan after a complete exchange; `keep` where the connection may carry another.
-    pub(crate) fn finish(mut self, keep: bool) {
+    /// Gives the connection back after a complete exchange, for another one.
+    pub(crate) fn give_back(mut self, now: Instant) {
         match std::mem::replace(&mut self.carrier, Carrier::None) {
-            Carrier::Exclusive { peer: Peer::H1(connection), opened } if keep => {
-                self.pool.give_back(connection, opened);
-            }
+            Carrier::Exclusive(exclusive) => self.pool.give_back(exclusive, now),
             other => self.carrier = other,
         }
     }
@@ -95,7 +93,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.pool.leave();
         match &mut self.carrier {
-            Carrier::Exclusive { .. } => self.pool.free_slot(),
+            Carrier::Exclusive(_) => self.pool.free_slot(),
             // A stream that is not complete is reset when its handles go.
             Carrier::Shared { link, .. } => link.streams.set(link.streams.get() - 1),
             Carrier::None => {}

@@ -6,6 +6,7 @@
 mod balance;
 mod connect;
 mod lease;
+mod links;
 mod pool;
 
 pub(crate) use balance::Rotation;
@@ -15,6 +16,7 @@ pub(crate) use pool::Pool;
 
 use crate::config::plan;
 use crate::stats::UpstreamMeter;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,6 +27,7 @@ pub(crate) struct Upstream {
     pub(crate) meter: UpstreamMeter,
     pools: Vec<Rc<Pool>>,
     rotation: Rotation,
+    turn: Cell<Option<usize>>,
 }
 
 /// Why no connection could be had.
@@ -48,7 +51,17 @@ impl Upstream {
         });
         let pools = pools.collect();
         let rotation = Rotation::new(plan.balance, plan.endpoints.iter().map(|endpoint| endpoint.weight));
-        Self { plan, meter, pools, rotation }
+        Self { plan, meter, pools, rotation, turn: Cell::new(None) }
+    }
+
+    /// An idle or shared connection to the endpoint whose turn it is, where there is one.
+    pub(crate) fn reuse(&self, careful: bool, now: Instant) -> Option<Lease> {
+        let turn = self.rotation.pick(|index| self.pools[index].in_flight());
+        let lease = self.pools[turn].reuse(careful, now);
+        if lease.is_none() {
+            self.turn.set(Some(turn));
+        }
+        lease
     }
 
     /// A connection to an endpoint, an idle one unless `fresh`.
@@ -56,8 +69,8 @@ impl Upstream {
     /// An endpoint that cannot be reached gives way to the next; nothing has been sent yet, so that
     /// this is safe for every request.
     pub(crate) async fn lease(&self, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
-        let in_flight = |index: usize| self.pools[index].in_flight();
-        let first = self.rotation.pick(in_flight);
+        // An endpoint whose turn it was and that had no connection at hand keeps its turn.
+        let first = self.turn.take().unwrap_or_else(|| self.rotation.pick(|index| self.pools[index].in_flight()));
         let mut failure = None;
         for step in 0..self.pools.len() {
             let pool = &self.pools[(first + step) % self.pools.len()];

@@ -6,20 +6,17 @@
 
 use super::connect::{Connector, Spoken};
 use super::lease::Lease;
+use super::links::{Link, Links};
 use super::{ConnectError, LeaseError};
 use crate::config::plan;
 use crate::stats::{Held, Upstream as Gauge, UpstreamMeter};
-use bytes::Bytes;
-use h2::client::SendRequest;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tidegate_wire::h1;
+use tidegate_wire::peer::Peer;
 use tokio::sync::Notify;
-
-/// Streams on one HTTP/2 connection before another is opened, where the peer allows more.
-const STREAMS: usize = 100;
 
 /// The connections to one endpoint.
 pub(crate) struct Pool {
@@ -27,7 +24,7 @@ pub(crate) struct Pool {
     limits: plan::Pool,
     meter: UpstreamMeter,
     idle: RefCell<Vec<Idle>>,
-    links: RefCell<Vec<Rc<Link>>>,
+    links: Links,
     /// HTTP/1 connections that are lent, HTTP/2 connections that are open, and those being opened.
     busy: Cell<usize>,
     in_flight: Cell<usize>,
@@ -36,24 +33,21 @@ pub(crate) struct Pool {
 }
 
 struct Idle {
-    connection: h1::Connection,
-    opened: Opened,
+    exclusive: Box<Exclusive>,
     since: Instant,
     _idle: Held<Gauge>,
+}
+
+/// An HTTP/1 connection; boxed, because it is lent and given back for every request.
+pub(crate) struct Exclusive {
+    pub(crate) peer: Peer,
+    pub(crate) opened: Opened,
 }
 
 /// When a connection was opened; counted as open until dropped.
 pub(crate) struct Opened {
     pub(crate) at: Instant,
     _open: Held<Gauge>,
-}
-
-/// An HTTP/2 connection that exchanges share.
-pub(crate) struct Link {
-    pub(crate) sender: RefCell<SendRequest<Bytes>>,
-    pub(crate) streams: Cell<usize>,
-    pub(crate) broken: Cell<bool>,
-    opened: Opened,
 }
 
 impl Pool {
@@ -63,7 +57,7 @@ impl Pool {
             limits,
             meter,
             idle: RefCell::default(),
-            links: RefCell::default(),
+            links: Links::default(),
             busy: Cell::new(0),
             in_flight: Cell::new(0),
             waiting: Cell::new(0),
@@ -88,6 +82,10 @@ impl Pool {
         self.connector.is_tls()
     }
 
+    pub(super) fn links(&self) -> &Links {
+        &self.links
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.get()
     }
@@ -105,12 +103,12 @@ impl Pool {
     /// `careful` asks the kernel whether an idle connection still stands, for requests that must
     /// not be lost to one that was closed a moment ago.
     pub(crate) async fn lease(self: &Rc<Self>, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
-        if !fresh && let Some(lease) = self.reuse(careful) {
+        if !fresh && let Some(lease) = self.reuse(careful, Instant::now()) {
             return Ok(lease);
         }
         self.slot().await?;
         // A waiter may find that an idle connection came back while it waited.
-        if !fresh && let Some(lease) = self.reuse(careful) {
+        if !fresh && let Some(lease) = self.reuse(careful, Instant::now()) {
             self.free_slot();
             return Ok(lease);
         }
@@ -120,56 +118,28 @@ impl Pool {
         match spoken {
             Spoken::Http1 => {
                 slot.keep();
-                Ok(Lease::exclusive(self, h1::Connection::new(transport), opened, false))
+                let peer = Peer::H1(h1::Connection::new(transport));
+                Ok(Lease::exclusive(self, Box::new(Exclusive { peer, opened }), false))
             }
             Spoken::Http2 => {
-                let (sender, connection) = h2::client::Builder::new()
-                    .initial_window_size(1 << 20)
-                    .initial_connection_window_size(4 << 20)
-                    .enable_push(false)
-                    .handshake(transport)
-                    .await
-                    .map_err(|error| LeaseError::Connect(ConnectError::Io(std::io::Error::other(error))))?;
+                let link = Link::open(self, transport, opened).await;
+                let link = link.map_err(|error| LeaseError::Connect(ConnectError::Io(error)))?;
                 slot.keep();
-                let link = Rc::new(Link {
-                    sender: RefCell::new(sender),
-                    streams: Cell::new(0),
-                    broken: Cell::new(false),
-                    opened,
-                });
-                self.links.borrow_mut().push(Rc::clone(&link));
-                self.drive(&link, connection);
                 Ok(Lease::shared(self, link, false))
             }
         }
     }
 
-    /// Runs an HTTP/2 connection until it ends, and then forgets it.
-    fn drive(
-        self: &Rc<Self>,
-        link: &Rc<Link>,
-        connection: h2::client::Connection<tidegate_wire::transport::Transport, Bytes>,
-    ) {
-        let (pool, link) = (Rc::clone(self), Rc::clone(link));
-        tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(endpoint = %pool.endpoint(), %error, "HTTP/2 connection to an upstream ended");
-            }
-            link.broken.set(true);
-            pool.links.borrow_mut().retain(|other| !Rc::ptr_eq(other, &link));
-            pool.free_slot();
-        });
-    }
-
-    fn reuse(self: &Rc<Self>, careful: bool) -> Option<Lease> {
-        if let Some(link) = self.links.borrow().iter().find(|link| link.has_room(&self.limits)) {
-            return Some(Lease::shared(self, Rc::clone(link), true));
+    /// An idle or shared connection, where there is a sound one.
+    pub(crate) fn reuse(self: &Rc<Self>, careful: bool, now: Instant) -> Option<Lease> {
+        if let Some(link) = self.links.with_room(&self.limits, now) {
+            return Some(Lease::shared(self, link, true));
         }
         let mut idle = self.idle.borrow_mut();
         while let Some(candidate) = idle.pop() {
             if candidate.is_sound(careful) {
                 self.busy.set(self.busy.get() + 1);
-                return Some(Lease::exclusive(self, candidate.connection, candidate.opened, true));
+                return Some(Lease::exclusive(self, candidate.exclusive, true));
             }
         }
         None
@@ -217,13 +187,16 @@ impl Pool {
     }
 
     /// Takes an HTTP/1 connection back; it is closed where it is in doubt, old, or not needed.
-    pub(crate) fn give_back(&self, mut connection: h1::Connection, opened: Opened) {
-        let now = Instant::now();
-        let young = self.limits.max_lifetime.is_none_or(|lifetime| now - opened.at < lifetime);
-        let sound = connection.is_between_messages() && !connection.has_input();
-        if young && sound && self.idle.borrow().len() < self.limits.max_idle {
+    pub(crate) fn give_back(&self, mut exclusive: Box<Exclusive>, now: Instant) {
+        let young = self.limits.max_lifetime.is_none_or(|lifetime| now - exclusive.opened.at < lifetime);
+        if let Some(connection) = exclusive.peer.as_h1()
+            && young
+            && connection.is_between_messages()
+            && !connection.has_input()
+            && self.idle.borrow().len() < self.limits.max_idle
+        {
             connection.rest();
-            self.idle.borrow_mut().push(Idle { connection, opened, since: now, _idle: self.meter.idle() });
+            self.idle.borrow_mut().push(Idle { exclusive, since: now, _idle: self.meter.idle() });
         }
         self.free_slot();
     }
@@ -233,30 +206,21 @@ impl Pool {
         let limits = &self.limits;
         self.idle.borrow_mut().retain(|idle| {
             now - idle.since < limits.idle_timeout
-                && limits.max_lifetime.is_none_or(|lifetime| now - idle.opened.at < lifetime)
+                && limits.max_lifetime.is_none_or(|lifetime| now - idle.exclusive.opened.at < lifetime)
                 && idle.is_sound(false)
         });
-        self.links.borrow_mut().retain(|link| !link.is_over(limits, now));
+        self.links.sweep(limits, now);
     }
 }
 
 impl Idle {
     fn is_sound(&self, careful: bool) -> bool {
-        let transport = self.connection.transport();
+        let Peer::H1(connection) = &self.exclusive.peer else {
+            return false;
+        };
+        let transport = connection.transport();
         // The reactor may still hold an old event; then the kernel knows.
         !(careful || transport.is_stirring()) || !transport.is_stirring_now()
-    }
-}
-
-impl Link {
-    fn has_room(&self, limits: &plan::Pool) -> bool {
-        let allowed = self.sender.borrow().current_max_send_streams().min(STREAMS);
-        !self.broken.get() && self.streams.get() < allowed && !self.is_over(limits, Instant::now())
-    }
-
-    /// A connection that is over is lent no more; it ends when its last stream does.
-    fn is_over(&self, limits: &plan::Pool, now: Instant) -> bool {
-        limits.max_lifetime.is_some_and(|lifetime: Duration| now - self.opened.at >= lifetime)
     }
 }
 
