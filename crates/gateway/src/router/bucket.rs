@@ -83,12 +83,9 @@ impl Bucket {
                 list.push(entry);
             }
             Pattern::Prefix(text) => {
-                let below_only = text.strip_suffix('/');
-                let node = self.literal_node(below_only.unwrap_or(text), entry);
+                let node = self.literal_node(text, entry);
+                node.here.push(entry);
                 node.below.push(entry);
-                if below_only.is_none() {
-                    node.here.push(entry);
-                }
             }
             Pattern::Regex { beginning, .. } => {
                 let expressions = match beginning {
