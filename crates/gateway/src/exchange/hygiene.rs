@@ -34,6 +34,7 @@ pub(super) fn remove_connection_fields(fields: &mut Fields) {
         Known::ProxyAuthenticate,
         Known::ProxyAuthorization,
         Known::Te,
+        Known::Trailer,
         Known::TransferEncoding,
         Known::Upgrade,
         Known::Http2Settings,

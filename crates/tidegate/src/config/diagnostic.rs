@@ -53,15 +53,8 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// An error at a place of the text.
-    pub(super) fn error(
-        source: &Arc<Source>,
-        span: Range<usize>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self {
-            span: Some(source.first_line(span)),
-            ..Self::of_source(source, message)
-        }
+    pub(super) fn error(source: &Arc<Source>, span: Range<usize>, message: impl Into<String>) -> Self {
+        Self { span: Some(source.first_line(span)), ..Self::of_source(source, message) }
     }
 
     /// An error that concerns a text as a whole.
@@ -83,26 +76,17 @@ impl Diagnostic {
 
     /// The same with the option that causes it.
     pub(super) fn path(self, path: DocumentPath) -> Self {
-        Self {
-            path: Some(path),
-            ..self
-        }
+        Self { path: Some(path), ..self }
     }
 
     /// The same with advice.
     pub(super) fn help(self, help: impl Into<String>) -> Self {
-        Self {
-            help: Some(help.into()),
-            ..self
-        }
+        Self { help: Some(help.into()), ..self }
     }
 
     /// The same, as a warning.
     pub(super) fn warning(self) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..self
-        }
+        Self { severity: Severity::Warning, ..self }
     }
 
     /// How bad it is.
@@ -143,8 +127,7 @@ impl Diagnostic {
         let mut group = Group::with_title(title);
         if let Some(span) = &self.span {
             let annotation = AnnotationKind::Primary.span(span.clone());
-            let snippet =
-                Snippet::source(self.source.text.as_str()).path(self.source.name.as_str());
+            let snippet = Snippet::source(self.source.text.as_str()).path(self.source.name.as_str());
             group = group.element(snippet.annotation(annotation));
         }
         if let Some(help) = &self.help {
@@ -154,10 +137,7 @@ impl Diagnostic {
     }
 
     fn to_json(&self) -> Value {
-        let end = self
-            .span
-            .as_ref()
-            .map(|span| self.source.position(span.end));
+        let end = self.span.as_ref().map(|span| self.source.position(span.end));
         json!({
             "severity": self.severity.as_str(),
             "file": self.source.name,

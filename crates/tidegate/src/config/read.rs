@@ -28,11 +28,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(source: &Arc<Source>, tree: Tree, problems: Vec<Diagnostic>) -> Self {
         let source = Arc::clone(source);
-        Self {
-            source,
-            tree,
-            problems,
-        }
+        Self { source, tree, problems }
     }
 
     /// What was found so far.
@@ -51,8 +47,7 @@ impl Reader {
         let root = self.tree.root();
         let Some(root) = root.filter(|root| self.tree.text_of(*root) != Some("")) else {
             let message = "is empty: at least one listener is needed";
-            self.problems
-                .push(Diagnostic::error(&self.source, 0..0, message));
+            self.problems.push(Diagnostic::error(&self.source, 0..0, message));
             return None;
         };
         while self.problems.len() < MOST_PROBLEMS {
@@ -67,8 +62,7 @@ impl Reader {
             }
         }
         let message = "has more problems than are shown here";
-        self.problems
-            .push(Diagnostic::of_source(&self.source, message));
+        self.problems.push(Diagnostic::of_source(&self.source, message));
         None
     }
 

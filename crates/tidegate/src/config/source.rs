@@ -29,10 +29,7 @@ impl Source {
         let name = path.display().to_string();
         match contents(path) {
             Ok(bytes) => Self::from_bytes(&name, bytes),
-            Err(error) => Err(Diagnostic::of_file(
-                &name,
-                format!("cannot be read: {error}"),
-            )),
+            Err(error) => Err(Diagnostic::of_file(&name, format!("cannot be read: {error}"))),
         }
     }
 
@@ -56,11 +53,7 @@ impl Source {
         };
         // To the YAML parser NUL is the end of the text, and the rest would be ignored.
         match source.text.find('\0') {
-            Some(at) => Err(Diagnostic::error(
-                &source,
-                at..at + 1,
-                "has a NUL character",
-            )),
+            Some(at) => Err(Diagnostic::error(&source, at..at + 1, "has a NUL character")),
             None => Ok(source),
         }
     }
@@ -94,8 +87,6 @@ impl Source {
 fn contents(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte more than allowed tells a file that is too large, or has no end, from one that is not.
-    File::open(path)?
-        .take(LARGEST + 1)
-        .read_to_end(&mut bytes)?;
+    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
