@@ -117,9 +117,7 @@ fn load_source(
     reader.add(files::unreadable(&document, folder));
     match check(&document, folder) {
         Ok(checked) if reader.is_valid() => {
-            let warnings = checked.warnings.into_iter();
-            let warnings = warnings.filter_map(|warning| reader.located(warning));
-            let warnings: Vec<_> = warnings.map(Diagnostic::warning).collect();
+            let warnings = reader.warnings(checked.warnings);
             Ok(Loaded { plan: checked.plan, document, warnings: warnings.into() })
         }
         Ok(_) => Err(reader.into_problems().into()),

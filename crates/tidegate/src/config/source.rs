@@ -71,6 +71,14 @@ impl Source {
         (line, 1 + before[line_start..].chars().count())
     }
 
+    /// The line with the byte at `offset`: where it starts, and its text without the end of the line.
+    pub(super) fn line(&self, offset: usize) -> (usize, &str) {
+        let (before, after) = self.text.split_at(self.floor(offset));
+        let start = before.rfind('\n').map_or(0, |end| end + 1);
+        let length = before.len() - start + after.find('\n').unwrap_or(after.len());
+        (start, self.text[start..start + length].trim_end_matches('\r'))
+    }
+
     /// The part of `span` that is on its first line.
     pub(super) fn first_line(&self, span: Range<usize>) -> Range<usize> {
         let (start, end) = (self.floor(span.start), self.floor(span.end));
