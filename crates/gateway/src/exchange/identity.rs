@@ -44,6 +44,8 @@ impl Exchange<'_> {
         let headers = &self.local.snapshot.plan.headers;
         let origin = &self.context.origin;
         let fields = &mut self.scratch.request.fields;
+        // Written once, where the body is framed: two of them are a smuggler's tool.
+        fields.remove(Known::ContentLength);
         if headers.forwarded.x_forwarded() {
             fields.append_with("x-forwarded-for", |out| origin.write_x_forwarded_for(out));
             fields.append("x-forwarded-proto", origin.scheme().as_str().as_bytes());
