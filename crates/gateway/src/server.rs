@@ -36,6 +36,7 @@ struct Handle {
 
 enum Command {
     Apply(Change, oneshot::Sender<()>),
+    LogTo(Option<AccessLog>, oneshot::Sender<()>),
     Drain(Duration, oneshot::Sender<()>),
 }
 
@@ -125,10 +126,22 @@ impl Gateway {
             })
             .collect();
         self.snapshot = snapshot;
-        for answer in answers {
-            answer.await.map_err(|_| io::Error::other("a worker has ended"))?;
+        all(answers).await
+    }
+
+    /// Has all workers write their access records elsewhere, or nowhere; returns once none of them uses the
+    /// log before any more.
+    ///
+    /// # Errors
+    /// When a worker has ended.
+    pub async fn log_to(&self, access_log: Option<&AccessLog>) -> io::Result<()> {
+        let mut answers = Vec::with_capacity(self.workers.len());
+        for worker in &self.workers {
+            let (done, answer) = oneshot::channel();
+            worker.send(Command::LogTo(access_log.cloned(), done)).await?;
+            answers.push(answer);
         }
-        Ok(())
+        all(answers).await
     }
 
     /// The configuration in force.
@@ -170,6 +183,14 @@ impl Gateway {
             }
         }
     }
+}
+
+/// Waits until every worker has answered.
+async fn all(answers: Vec<oneshot::Receiver<()>>) -> io::Result<()> {
+    for answer in answers {
+        answer.await.map_err(|_| io::Error::other("a worker has ended"))?;
+    }
+    Ok(())
 }
 
 fn at(address: SocketAddr, error: &io::Error) -> io::Error {
@@ -215,6 +236,10 @@ async fn run(id: usize, change: Change, access_log: Option<AccessLog>, mut comma
                     worker.apply(change.snapshot);
                     open_doors(&worker, &mut open, change.sources);
                     // Whoever asked may have gone; the change stands all the same.
+                    let _ = done.send(());
+                }
+                Some(Command::LogTo(access_log, done)) => {
+                    worker.log_to(access_log);
                     let _ = done.send(());
                 }
                 Some(Command::Drain(at_most, done)) => {

@@ -10,7 +10,7 @@ use crate::request_id;
 use crate::snapshot::Snapshot;
 use crate::stats::{ListenerMeter, RouteMeter};
 use crate::upstream::Upstream;
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) struct Worker {
     synchronised: Cell<(Instant, Duration)>,
     date: RefCell<(u64, String)>,
     random: RefCell<fastrand::Rng>,
-    access_log: Option<AccessLog>,
+    access_log: RefCell<Option<AccessLog>>,
     draining: Cell<bool>,
     /// A client waits for a place that idle connections take.
     crowded: Cell<bool>,
@@ -71,7 +71,7 @@ impl Worker {
             scratches: RefCell::default(),
             synchronised: Cell::new((Instant::now(), Duration::ZERO)),
             date: RefCell::new((0, String::new())),
-            access_log,
+            access_log: RefCell::new(access_log),
             random: RefCell::new(fastrand::Rng::new()),
             draining: Cell::new(false),
             crowded: Cell::new(false),
@@ -94,8 +94,14 @@ impl Worker {
         *self.local.borrow_mut() = next;
     }
 
-    pub(crate) fn access_log(&self) -> Option<&AccessLog> {
-        self.access_log.as_ref()
+    /// Where access records go from here on.
+    pub(crate) fn log_to(&self, access_log: Option<AccessLog>) {
+        *self.access_log.borrow_mut() = access_log;
+    }
+
+    /// Where access records go; not to be held across an `await`.
+    pub(crate) fn access_log(&self) -> Ref<'_, Option<AccessLog>> {
+        self.access_log.borrow()
     }
 
     pub(crate) fn take_scratch(&self) -> Box<Scratch> {

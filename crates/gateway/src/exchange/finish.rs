@@ -210,7 +210,7 @@ impl Exchange<'_> {
         if matches!(self.context.fault, Some(Fault::Refused(_) | Fault::BodyBroken)) {
             self.client.listener.meter.protocol_error();
         }
-        if let Some(log) = self.worker.access_log() {
+        if let Some(log) = &*self.worker.access_log() {
             log.record(self.access_record(outcome, elapsed));
         }
     }

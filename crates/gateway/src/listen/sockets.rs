@@ -24,8 +24,9 @@ impl SocketGroup {
     /// Binds `count` sockets to `address`. A port of 0 is chosen once for all of them.
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// When the address cannot be bound, or somebody else listens on it already.
     pub fn bind(address: SocketAddr, count: usize) -> io::Result<Self> {
+        check_unused(address)?;
         let mut group = Self { configured: address, sockets: Vec::new() };
         group.grow(count)?;
         Ok(group)
@@ -75,12 +76,23 @@ impl SocketGroup {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+/// Binds a socket that shares its port with nobody, and drops it. With SO_REUSEPORT alone a second gateway
+/// on the same address would start without a word and take a part of the connections.
+fn check_unused(address: SocketAddr) -> io::Result<()> {
+    socket(address)?.bind(&address.into())
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -103,5 +115,12 @@ mod tests {
         }
         assert_eq!(group.share(0, 2).unwrap().len(), 2);
         assert_eq!(group.share(1, 2).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_address_in_use_is_an_error_although_ports_are_shared() {
+        let group = SocketGroup::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let error = SocketGroup::bind(group.address().unwrap(), 1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }
