@@ -37,15 +37,13 @@ impl Exchange<'_> {
 
     /// Writes what an upstream shall know: who asks, by which name, in which trace.
     pub(super) fn prepare_forward(&mut self) {
-        // The body is framed anew, where the head is written.
+        // Written once, where the body is framed: two of them are a smuggler's tool.
         self.scratch.request.fields.remove(Known::ContentLength);
         self.name_request();
         self.continue_trace();
         let headers = &self.local.snapshot.plan.headers;
         let origin = &self.context.origin;
         let fields = &mut self.scratch.request.fields;
-        // Written once, where the body is framed: two of them are a smuggler's tool.
-        fields.remove(Known::ContentLength);
         if headers.forwarded.x_forwarded() {
             fields.append_with("x-forwarded-for", |out| origin.write_x_forwarded_for(out));
             fields.append("x-forwarded-proto", origin.scheme().as_str().as_bytes());
