@@ -9,6 +9,7 @@
 //! fuzz` goes on from there.
 
 pub mod chunked;
+pub mod config;
 pub mod head_round_trip;
 mod hyper_judge;
 pub mod path;
@@ -22,6 +23,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All targets.
 pub const TARGETS: &[Target] = &[
     ("chunked", chunked::check),
+    ("config", config::check),
     ("head_round_trip", head_round_trip::check),
     ("path", path::check),
     ("proxy_protocol", proxy_protocol::check),

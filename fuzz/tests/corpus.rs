@@ -70,4 +70,4 @@ macro_rules! corpora {
     };
 }
 
-corpora! { chunked head_round_trip path proxy_protocol request_head response_head }
+corpora! { chunked config head_round_trip path proxy_protocol request_head response_head }
