@@ -3,41 +3,50 @@
 use std::collections::HashSet;
 
 use super::Flaw;
-use super::values::{Host, is_name, regex};
+use super::values::{Subject, address_of, regex};
+use crate::authority;
 use crate::config::document;
 use crate::config::plan::{HostPattern, PathPattern, Test};
+use crate::path::normalize;
+
+/// Segments of the deepest path; the router's own bound is the same.
+const MOST_SEGMENTS: usize = 128;
 
 /// A host, or `*.` before a name for every host below it.
 pub(super) fn host(text: &str) -> Result<HostPattern, Flaw> {
-    if let Some(rest) = text.strip_prefix("*.") {
-        let rest = rest.to_ascii_lowercase();
-        if is_name(&rest) {
-            return Ok(HostPattern::Suffix(format!(".{rest}")));
-        }
-    } else if let Some(host) = Host::parse(text) {
-        return Ok(HostPattern::Exact(host.into_text()));
+    let (name, wildcard) = match text.strip_prefix("*.") {
+        Some(name) => (name, true),
+        None => (text, false),
+    };
+    let flaw = |why: &str| Flaw::new(format!("`{text}` is not a host: {why}"));
+    let authority = match authority::parse(name.as_bytes()) {
+        _ if text == "*" => return Err(flaw("`*` stands before a name").help("leave `host` out to match every host")),
+        Ok(authority) => authority,
+        Err(fault) => return Err(flaw(&fault.to_string())),
+    };
+    let host = authority.host.into_owned();
+    if authority.port.is_some() {
+        let star = if wildcard { "*." } else { "" };
+        let help = format!("hosts are compared without their port: write `{star}{host}`");
+        return Err(flaw("it has a port").help(help));
     }
-    let flaw = Flaw::new(format!("`{text}` is not a host"));
-    let without_port = text.rsplit_once(':').and_then(|(host, port)| {
-        let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-        digits.then(|| Host::parse(host)).flatten()
-    });
-    Err(match without_port {
-        Some(host) => flaw.help(format!("hosts are compared without their port: write `{}`", host.into_text())),
-        None if text == "*" => flaw.help("leave `host` out to match every host"),
-        None => flaw.help("write it like `api.example.test` or `*.example.test`"),
-    })
+    match wildcard {
+        true if address_of(&host).is_some() => Err(flaw("there are no hosts below an address")),
+        true => Ok(HostPattern::Suffix(format!(".{host}"))),
+        false => Ok(HostPattern::Exact(host)),
+    }
 }
 
-/// A whole path whose segments may be `{name}`.
+/// A whole path whose segments may be `{name}`, and the last one `{name*}` for all the rest.
 pub(super) fn template(text: &str) -> Result<PathPattern, Flaw> {
-    absolute_path(text)?;
+    let segments = segments(text)?;
     let mut names = HashSet::new();
-    for segment in text.split('/') {
+    for (index, segment) in segments.iter().enumerate() {
         if !segment.contains(['{', '}']) {
+            normal_segment(segment)?;
             continue;
         }
-        let name = parameter(segment)?;
+        let name = parameter(segment, index + 1 == segments.len())?;
         if !names.insert(name) {
             return Err(Flaw::new(format!("`{{{name}}}` is in the path twice")));
         }
@@ -46,24 +55,24 @@ pub(super) fn template(text: &str) -> Result<PathPattern, Flaw> {
 }
 
 /// The name in a segment that is a parameter as a whole.
-fn parameter(segment: &str) -> Result<&str, Flaw> {
+fn parameter(segment: &str, last: bool) -> Result<&str, Flaw> {
     let inner = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}'));
+    let name = inner.map(|name| name.strip_suffix('*').filter(|_| last).unwrap_or(name));
     let first = |name: &str| name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let rest = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    inner.filter(|name| first(name) && rest(name)).ok_or_else(|| {
+    name.filter(|name| first(name) && rest(name)).ok_or_else(|| {
         Flaw::new(format!("`{segment}` is not a parameter"))
-            .help("a parameter is a whole segment, `{name}`, of letters, digits and `_`")
+            .help("a parameter is a whole segment `{name}`, at the end also `{name*}`, of letters, digits and `_`")
     })
 }
 
 /// The beginning of a path, by whole segments.
 pub(super) fn prefix(text: &str) -> Result<PathPattern, Flaw> {
-    absolute_path(text)?;
     if text.contains(['{', '}']) {
-        return Err(
-            Flaw::new("a prefix has no parameters").help("use `path` or `regex`, or write `%7B` and `%7D` for braces")
-        );
+        let flaw = Flaw::new("a prefix has no parameters");
+        return Err(flaw.help("use `path` or `regex`, or write `%7B` and `%7D` for braces"));
     }
+    segments(text)?.into_iter().try_for_each(|segment| normal_segment(segment).map(drop))?;
     let trimmed = match text.strip_suffix('/') {
         Some("") | None => text,
         Some(shorter) => shorter,
@@ -71,39 +80,56 @@ pub(super) fn prefix(text: &str) -> Result<PathPattern, Flaw> {
     Ok(PathPattern::Prefix(trimmed.to_owned()))
 }
 
-/// Refuses what no normalised path looks like, so that a route cannot be dead by its spelling.
-pub(super) fn absolute_path(text: &str) -> Result<(), Flaw> {
-    if !text.starts_with('/') {
-        return Err(Flaw::new(format!("`{text}` does not start with `/`")));
-    }
-    if text.contains("//") {
-        return Err(Flaw::new("a path has no empty segments: `//` is read as `/`"));
-    }
-    if text.split('/').any(|segment| matches!(segment, "." | "..")) {
-        return Err(Flaw::new("a path has no `.` or `..` segments"));
-    }
-    if let Some(odd) = text.chars().find(|c| !c.is_ascii_graphic() || "?#\\".contains(*c)) {
-        let flaw = Flaw::new(format!("a path has no `{}`", odd.escape_debug()));
-        return Err(match odd {
-            '?' => flaw.help("test parameters with `query`"),
-            _ => flaw.help(format!("write `{}`", encoded(odd))),
-        });
-    }
-    Ok(())
+/// A path that is sent to clients, in normal form.
+pub(super) fn location(text: &str) -> Result<String, Flaw> {
+    let segments = segments(text)?.into_iter().map(normal_segment);
+    Ok(segments.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
-/// A character percent-encoded (RFC 3986 section 2.1).
-fn encoded(character: char) -> String {
-    let mut buffer = [0; 4];
-    let bytes = character.encode_utf8(&mut buffer).bytes();
-    bytes.map(|byte| format!("%{byte:02X}")).collect()
+/// The segments of a path. Only the last one may be empty: a final slash.
+fn segments(text: &str) -> Result<Vec<&str>, Flaw> {
+    let Some(rest) = text.strip_prefix('/') else {
+        return Err(Flaw::new(format!("`{text}` does not start with `/`")));
+    };
+    let segments: Vec<_> = rest.split('/').collect();
+    match segments.split_last() {
+        Some((_, before)) if before.contains(&"") => {
+            Err(Flaw::new("a path has no empty segments: `//` is read as `/`"))
+        }
+        _ if segments.len() > MOST_SEGMENTS => Err(Flaw::new(format!("has more than {MOST_SEGMENTS} segments"))),
+        _ => Ok(segments),
+    }
+}
+
+/// A segment in the normal form that requests have, with its slash. It may be written with or without
+/// encoding, but a route whose path no request can have would be dead.
+fn normal_segment(segment: &str) -> Result<String, Flaw> {
+    if matches!(segment, "." | "..") {
+        return Err(Flaw::new("a path has no `.` or `..` segments"));
+    }
+    let encode = |byte: u8| match byte.is_ascii_graphic() {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    let path: String = std::iter::once("/".to_owned()).chain(segment.bytes().map(encode)).collect();
+    let normal = match normalize(&path) {
+        Ok(normal) => normal.as_str(&path).to_owned(),
+        Err(_) if segment.contains('?') => {
+            return Err(Flaw::new("a path has no `?`").help("test parameters with `query`"));
+        }
+        Err(fault) => return Err(Flaw::new(format!("no request has this path: {fault}"))),
+    };
+    match normal == "/" && !segment.is_empty() {
+        true => Err(Flaw::new("a path has no `.` or `..` segments, however they are encoded")),
+        false => Ok(normal),
+    }
 }
 
 /// A test on a field or parameter.
 pub(super) fn test(written: &document::FieldTest) -> Result<Test, Flaw> {
     Ok(match written {
         document::FieldTest::Exact(value) => Test::Exact(value.clone()),
-        document::FieldTest::Regex { regex: text } => Test::Regex(regex(text)?),
+        document::FieldTest::Regex { regex: text } => Test::Regex(regex(text, Subject::Value)?),
         document::FieldTest::Present { present: true } => Test::Present,
         document::FieldTest::Present { present: false } => Test::Absent,
     })
@@ -128,28 +154,46 @@ mod tests {
 
     #[test]
     fn a_port_is_refused_with_the_host_that_was_meant() {
-        let help = host("Example.test:8080").expect_err("a port").help;
-        let meant = "hosts are compared without their port: write `example.test`";
-        assert_eq!(help.as_deref(), Some(meant));
+        for (written, meant) in [("Example.test:8080", "example.test"), ("*.Example.test:80", "*.example.test")] {
+            let help = host(written).expect_err("a port").help;
+            let expected = format!("hosts are compared without their port: write `{meant}`");
+            assert_eq!(help, Some(expected));
+        }
     }
 
     #[test]
     fn parameters_are_whole_segments() {
-        for right in ["/", "/users/{id}", "/{a}/{b}/", "/a%2Fb"] {
+        for right in ["/", "/users/{id}", "/{a}/{b}/", "/a%2Fb", "/{a}/{rest*}", "/caf\u{e9} au lait", "/~%7Ea|b"] {
             assert!(template(right).is_ok(), "{right}");
         }
-        for wrong in ["", "users", "/{id}x", "/{}", "/{1}", "/{a}/{a}", "/{a", "/a}", "/{a-b}"] {
+        for wrong in ["", "users", "/{id}x", "/{}", "/{1}", "/{a}/{a}", "/{a", "/a}", "/{a-b}", "/{a*}/b", "/{*}"] {
             assert!(template(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn paths_that_no_request_has_are_refused() {
-        for wrong in ["//", "/a//b", "/./a", "/a/..", "/a b", "/a?b", "/a#b", "/a\\b", "/ä"] {
+        for wrong in [
+            "//",
+            "/a//b",
+            "/./a",
+            "/a/..",
+            "/%2e%2e/a",
+            "/%2E",
+            "/a/..;b",
+            "/a?b",
+            "/a#b",
+            "/a\\b",
+            "/a%0Ab",
+            "/a%",
+            "/%ff",
+            "/a\nb",
+        ] {
             assert!(prefix(wrong).is_err(), "{wrong}");
+            assert!(template(wrong).is_err(), "{wrong}");
         }
-        let help = prefix("/ä").expect_err("not ASCII").help;
-        assert_eq!(help.as_deref(), Some("write `%C3%A4`"));
+        let deep = |segments: usize| template(&"/a".repeat(segments));
+        assert!(deep(MOST_SEGMENTS).is_ok() && deep(MOST_SEGMENTS + 1).is_err());
     }
 
     #[test]
@@ -157,5 +201,12 @@ mod tests {
         for (written, held) in [("/", "/"), ("/api", "/api"), ("/api/", "/api")] {
             assert_eq!(prefix(written), Ok(PathPattern::Prefix(held.to_owned())));
         }
+    }
+
+    #[test]
+    fn locations_are_sent_in_normal_form() {
+        assert_eq!(location("/caf\u{e9}/%7ea/"), Ok("/caf%C3%A9/~a/".to_owned()));
+        assert_eq!(location("/"), Ok("/".to_owned()));
+        assert!(location("//evil.test").is_err());
     }
 }

@@ -8,7 +8,7 @@ use http::{HeaderValue, Method};
 
 use super::names::{self, Taken};
 use super::pattern::{host, prefix, template, test};
-use super::values::{network, regex};
+use super::values::{Subject, network, regex};
 use super::{Findings, Flaw, all};
 use crate::config::document::{self, Allowance, Document, FieldTest, Upgrade};
 use crate::config::plan::{
@@ -120,23 +120,34 @@ fn path(written: &document::Match, at: &DocumentPath, found: &mut Findings) -> O
         (None, None, None) => return Some(PathPattern::Any),
         (Some(path), None, None) => (at.key("path"), template(path)),
         (None, Some(path), None) => (at.key("prefix"), prefix(path)),
-        (None, None, Some(text)) => (at.key("regex"), regex(text).map(PathPattern::Regex)),
+        (None, None, Some(text)) => (at.key("regex"), regex(text, Subject::Path).map(PathPattern::Regex)),
         _ => (at.clone(), Err(Flaw::new("has more than one of `path`, `prefix` and `regex`"))),
     };
     found.value(&path.0, path.1)
 }
 
+/// The methods that everybody knows. They are case-sensitive (RFC 9110 section 9.1).
+const KNOWN: [Method; 8] = [
+    Method::DELETE,
+    Method::GET,
+    Method::HEAD,
+    Method::OPTIONS,
+    Method::PATCH,
+    Method::POST,
+    Method::PUT,
+    Method::TRACE,
+];
+
 fn method(text: &str) -> Result<Method, Flaw> {
-    let upper = text.to_ascii_uppercase();
-    match Method::from_bytes(text.as_bytes()) {
-        Ok(Method::CONNECT) => Err(Flaw::new("CONNECT is refused before routes are looked at")),
-        // Methods are case-sensitive (RFC 9110 section 9.1), and no registered one has small letters.
-        Ok(method) if upper == text => Ok(method),
-        Ok(_) => {
-            Err(Flaw::new(format!("`{text}` is never sent: methods are case-sensitive"))
-                .help(format!("write `{upper}`")))
+    let known = KNOWN.iter().find(|known| known.as_str().eq_ignore_ascii_case(text));
+    match (Method::from_bytes(text.as_bytes()), known) {
+        (Ok(Method::CONNECT), _) => Err(Flaw::new("CONNECT is refused before routes are looked at")),
+        (Ok(method), Some(known)) if method != *known => {
+            Err(Flaw::new(format!("`{text}` is another method than `{known}`: methods are case-sensitive"))
+                .help(format!("write `{known}`")))
         }
-        Err(_) => Err(Flaw::new(format!("`{text}` is not a method"))),
+        (Ok(method), _) => Ok(method),
+        (Err(_), _) => Err(Flaw::new(format!("`{text}` is not a method"))),
     }
 }
 
@@ -181,8 +192,10 @@ fn warn_of_unreachable(routes: &[Route], places: &[DocumentPath], found: &mut Fi
 fn canonical(matches: &RouteMatch) -> RouteMatch {
     let mut same = matches.clone();
     if let PathPattern::Template(path) = &mut same.path {
-        let segment = |segment: &str| {
-            if segment.starts_with('{') { "{}".to_owned() } else { segment.to_owned() }
+        let segment = |segment: &str| match segment {
+            _ if segment.ends_with("*}") => "{*}".to_owned(),
+            _ if segment.starts_with('{') => "{}".to_owned(),
+            _ => segment.to_owned(),
         };
         *path = path.split('/').map(segment).collect::<Vec<_>>().join("/");
     }

@@ -119,7 +119,7 @@ fn all_problems_are_found_at_once() {
             "upstreams.app.endpoints[0]: `http://app` is a URL",
             "upstreams.app.protocol: `auto` needs `tls`: without it nothing negotiates the protocol",
             "routes[0].match: has more than one of `path`, `prefix` and `regex`",
-            "routes[0].match.method[0]: `get` is never sent: methods are case-sensitive",
+            "routes[0].match.method[0]: `get` is another method than `GET`: methods are case-sensitive",
             "routes[0].upstream: there is no upstream `ap`",
             "routes[1].respond.headers.Upgrade: the gateway writes `upgrade` by itself",
             "routes[1].respond.body: an answer with status 204 has no body",
@@ -198,7 +198,7 @@ fn one_mistake_gives_one_problem() {
             "routes[0].match.header.x: no field has this value",
         ),
         (
-            route(json!({ "match": { "regex": "\\w{100}{100}" }, "upstream": "app" })),
+            route(json!({ "match": { "regex": "\\w{1000}{100}" }, "upstream": "app" })),
             "routes[0].match.regex: is not a regular expression that can be used: it takes more than 1048576 bytes compiled",
         ),
         (json!({ "access_log": { "to": "" } }), "access_log.to: is not the path of a file"),

@@ -6,8 +6,9 @@ use std::path::Path;
 use rustls::pki_types::ServerName;
 
 use super::listener::certificate;
-use super::values::{Host, file, port};
+use super::values::{address_of, file};
 use super::{Findings, Flaw, all, names};
+use crate::authority;
 use crate::config::document;
 use crate::config::plan::{
     Certificate, Endpoint, EndpointHost, Pool, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls,
@@ -77,17 +78,15 @@ fn endpoint(written: &document::Endpoint) -> Result<Endpoint, Flaw> {
             Flaw::new(format!("`{text}` is a URL")).help("write `host:port`; for TLS give the upstream `tls: {}`")
         );
     }
-    let flaw = || {
-        Flaw::new(format!("`{text}` is not a host with a port"))
-            .help("write it like `app.internal:8080`, `10.0.0.7:80` or `[::1]:80`")
-    };
-    let (host, digits) = text.rsplit_once(':').ok_or_else(flaw)?;
+    let help = "write it like `app.internal:8080`, `10.0.0.7:80` or `[::1]:80`";
+    let flaw = |why: &str| Flaw::new(format!("`{text}` is not a host with a port: {why}")).help(help);
+    let authority = authority::parse(text.as_bytes()).map_err(|fault| flaw(&fault.to_string()))?;
     Ok(Endpoint {
-        host: match Host::parse(host).ok_or_else(flaw)? {
-            Host::Address(address) => EndpointHost::Address(address),
-            Host::Name(name) => EndpointHost::Name(name.into()),
+        host: match address_of(&authority.host) {
+            Some(address) => EndpointHost::Address(address),
+            None => EndpointHost::Name(authority.host.into()),
         },
-        port: port(digits).ok_or_else(flaw)?,
+        port: authority.port.ok_or_else(|| flaw("there is no port"))?,
         weight: written.weight.value(),
     })
 }
@@ -216,7 +215,7 @@ mod tests {
             "[::1]",
             "10.0.0.256:80",
             "a..b:80",
-            "-a:80",
+            "app:080",
             "http://app:80",
             "app:80/",
             "user@app:80",

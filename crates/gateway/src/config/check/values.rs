@@ -1,10 +1,10 @@
-//! Single values: addresses, networks, hosts, paths of files, regular expressions.
+//! Single values: addresses, networks, paths of files, regular expressions.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use regex::RegexBuilder;
+use regex::bytes::RegexBuilder;
 
 use super::Flaw;
 
@@ -48,69 +48,34 @@ pub(super) fn file(text: &str, folder: &Path) -> Result<PathBuf, Flaw> {
     Ok(folder.join(text))
 }
 
-/// A port that can be connected to.
-pub(super) fn port(text: &str) -> Option<u16> {
-    // `u16::from_str` takes a plus sign.
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let port = digits.then(|| text.parse().ok())??;
-    (port != 0).then_some(port)
-}
-
-/// A host as it stands in a URL.
-#[derive(Debug, PartialEq)]
-pub(super) enum Host {
-    Address(IpAddr),
-    /// In lower case, without a final dot.
-    Name(String),
-}
-
-impl Host {
-    /// Reads a name, an IPv4 address, or an IPv6 address in brackets (RFC 3986 section 3.2.2).
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        if let Some(inner) = text.strip_prefix('[') {
-            let address: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
-            return Some(Self::Address(address.into()));
-        }
-        if let Ok(address) = text.parse::<Ipv4Addr>() {
-            return Some(Self::Address(address.into()));
-        }
-        let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
-        is_name(&name).then_some(Self::Name(name))
-    }
-
-    /// The host as it stands in a URL.
-    pub(super) fn into_text(self) -> String {
-        match self {
-            Self::Address(IpAddr::V6(address)) => format!("[{address}]"),
-            Self::Address(address) => address.to_string(),
-            Self::Name(name) => name,
-        }
+/// The address that a host is, in the spelling of [`authority::parse`](crate::authority::parse); `None` for a name.
+pub(super) fn address_of(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::from),
+        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::from),
     }
 }
 
-/// Whether `name`, in lower case, is a DNS name (RFC 1035 section 2.3.4; underscores are in use), and not a
-/// number that would pass for an address (WHATWG URL, "ends in a number").
-pub(super) fn is_name(name: &str) -> bool {
-    let label = |label: &str| {
-        let hyphens = label.starts_with('-') || label.ends_with('-');
-        let byte = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
-        (1..=63).contains(&label.len()) && !hyphens && label.bytes().all(byte)
-    };
-    let last = name.rsplit('.').next().unwrap_or(name);
-    let numeric = last.bytes().all(|byte| byte.is_ascii_digit());
-    name.len() <= 253 && !numeric && name.split('.').all(label)
+/// What a regular expression is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// Normal paths, which are ASCII, so that classes such as `\w` need not know Unicode.
+    Path,
+    /// Values of fields and parameters.
+    Value,
 }
 
 /// A regular expression that compiles within a bound, by itself and when it is anchored at both ends.
-pub(super) fn regex(text: &str) -> Result<String, Flaw> {
+pub(super) fn regex(text: &str, subject: Subject) -> Result<String, Flaw> {
     // `a)|(b` is an expression only between the parentheses that anchor it, and there it means something else.
-    compiles(text)?;
-    compiles(&format!("^(?:{text})$"))?;
+    compiles(text, subject)?;
+    compiles(&format!("\\A(?:{text})\\z"), subject)?;
     Ok(text.to_owned())
 }
 
-fn compiles(text: &str) -> Result<(), Flaw> {
-    let Err(error) = RegexBuilder::new(text).size_limit(REGEX_SIZE).build() else {
+fn compiles(text: &str, subject: Subject) -> Result<(), Flaw> {
+    let unicode = subject == Subject::Value;
+    let Err(error) = RegexBuilder::new(text).unicode(unicode).size_limit(REGEX_SIZE).build() else {
         return Ok(());
     };
     let error = match error {

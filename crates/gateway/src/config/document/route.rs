@@ -75,7 +75,8 @@ pub struct Match {
     #[serde(skip_serializing_if = "is_empty")]
     pub host: OneOrMany<String>,
 
-    /// The whole path, where `{name}` stands for one segment: `/users/{id}`.
+    /// The whole path, where `{name}` stands for one segment and `{name*}` at the end for all the rest:
+    /// `/users/{id}`, `/files/{rest*}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 

@@ -60,7 +60,8 @@ pub enum HostPattern {
 /// A path, compared with the normalised path of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PathPattern {
-    /// The whole path, where a segment `{name}` stands for any one segment that is not empty.
+    /// The whole path, where a segment `{name}` stands for any one segment that is not empty, and a last
+    /// one `{name*}` for all the rest. Its text may be encoded or not.
     Template(String),
     /// The path or its beginning by whole segments: `/api` matches `/api` and `/api/x`, not `/apix`. It
     /// has no final slash, except that `/` alone matches everything.

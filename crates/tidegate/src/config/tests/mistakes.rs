@@ -166,14 +166,14 @@ access_log: { format: jsn }
             "7:14 listeners[1].address: `localhost:8080` is not an IP address with a port | write `127.0.0.1:8080`",
             "8:23 listeners[1].timeouts.head: expected a time such as `500ms`, `2s`, `5m` or `1h`, found the number `5`",
             "9:8 listeners[1].tls: expected a map, found nothing | write a value, or leave the key out",
-            "12:18 upstreams.app.endpoints[0]: `127.0.0.1` is not a host with a port \
+            "12:18 upstreams.app.endpoints[0]: `127.0.0.1` is not a host with a port: there is no port \
              | write it like `app.internal:8080`, `10.0.0.7:80` or `[::1]:80`",
             "13:14 upstreams.app.balance: unknown value `roundrobin` | did you mean `round_robin`?",
             "14:26 the variable `NONE` is not set | set it, or give it a default: `${NAME:-default}`",
             "17:15 routes[0].upstream: there is no upstream `ap` | did you mean `app`?",
             "21:5 routes[2].match: has more than one of `path`, `prefix` and `regex`",
             "23:7 the key `prefix` is in this map already, in line 22",
-            "25:15 routes[2].match.method: `get` is never sent: methods are case-sensitive | write `GET`",
+            "25:15 routes[2].match.method: `get` is another method than `GET`: methods are case-sensitive | write `GET`",
             "26:23 access_log.format: unknown value `jsn` | did you mean `json`?",
         ]
     );

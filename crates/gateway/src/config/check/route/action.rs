@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
-use crate::config::check::pattern::absolute_path;
-use crate::config::check::values::{Host, port};
+use crate::authority;
+use crate::config::check::pattern::location;
 use crate::config::check::{Findings, Flaw, all};
 use crate::config::document;
 use crate::config::plan::{Action, Redirect, Respond};
@@ -99,9 +99,9 @@ pub(super) fn field_name(text: &str) -> Result<HeaderName, Flaw> {
 
 fn redirect(written: &document::Redirect, at: &DocumentPath, found: &mut Findings) -> Option<Action> {
     let host = written.host.as_ref();
-    let host = host.map(|text| found.value(&at.key("host"), authority(text)));
+    let host = host.map(|text| found.value(&at.key("host"), new_authority(text)));
     let path = written.path.as_ref();
-    let path = path.map(|text| found.value(&at.key("path"), target_path(text)));
+    let path = path.map(|text| found.value(&at.key("path"), location(text).map(Arc::from)));
     let status = found.value(&at.key("status"), redirect_status(written.status.value()));
     if written.scheme.is_none() && host.is_none() && path.is_none() {
         let message = "sends the client to where it already is";
@@ -118,23 +118,15 @@ fn redirect(written: &document::Redirect, at: &DocumentPath, found: &mut Finding
 }
 
 /// A host, with or without a port.
-fn authority(text: &str) -> Result<Arc<str>, Flaw> {
-    let flaw = || {
-        Flaw::new(format!("`{text}` is not a host")).help("write it like `www.example.test` or `www.example.test:8443`")
-    };
-    if let Some(host) = Host::parse(text) {
-        return Ok(host.into_text().into());
-    }
-    let (host, digits) = text.rsplit_once(':').ok_or_else(flaw)?;
-    let host = Host::parse(host).ok_or_else(flaw)?.into_text();
-    let port = port(digits).ok_or_else(flaw)?;
-    Ok(format!("{host}:{port}").into())
-}
-
-/// The path of a URL; its query is the request's.
-fn target_path(text: &str) -> Result<Arc<str>, Flaw> {
-    absolute_path(text)?;
-    Ok(text.into())
+fn new_authority(text: &str) -> Result<Arc<str>, Flaw> {
+    let parsed = authority::parse(text.as_bytes()).map_err(|fault| {
+        let flaw = Flaw::new(format!("`{text}` is not a host: {fault}"));
+        flaw.help("write it like `www.example.test` or `www.example.test:8443`")
+    })?;
+    Ok(match parsed.port {
+        Some(port) => format!("{}:{port}", parsed.host).into(),
+        None => parsed.host.into(),
+    })
 }
 
 /// The codes that send a client elsewhere by `Location` (RFC 9110 section 15.4).
