@@ -58,7 +58,8 @@ impl Service {
     }
 
     fn serve_admin(&self, socket: AdminSocket) -> anyhow::Result<AdminServer> {
-        let state = AdminState::new(Arc::clone(&self.registry), Arc::clone(&self.readiness));
+        let names = self.plan().admin.iter().flat_map(|admin| admin.hosts.clone()).collect();
+        let state = AdminState::new(Arc::clone(&self.registry), Arc::clone(&self.readiness), names);
         AdminServer::start(socket, state).context("admin")
     }
 
