@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::Outcome;
-use crate::process::{cargo, find, root, run};
+use crate::process::{cargo, root, run};
 
 /// All tests of the workspace. With further words, only what the runner selects by them.
 ///
@@ -19,7 +19,8 @@ pub(crate) fn test(words: &[String]) -> Outcome {
 /// cargo-nextest where it is installed: one process per test, a time limit for each. Else cargo's
 /// own runner.
 fn runner() -> Command {
-    if find("cargo-nextest").is_some() {
+    let installed = cargo(&["nextest", "--version"]).output().is_ok_and(|output| output.status.success());
+    if installed {
         cargo(&["nextest", "run", "--workspace"])
     } else {
         cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples"])
@@ -31,9 +32,9 @@ pub(crate) fn ci(_: &[String]) -> Outcome {
     run(Command::new("bash").arg(".ci/run").current_dir(root()))
 }
 
-/// The documentation of our crates, private items included, so that links in module documents are
-/// checked too.
+/// The documentation of our crates, private items included: it is for people who change them, and so links in module
+/// documents to what is private are checked and allowed.
 pub(crate) fn docs(_: &[String]) -> Outcome {
     let arguments = ["doc", "--workspace", "--no-deps", "--document-private-items"];
-    run(cargo(&arguments).env("RUSTDOCFLAGS", "-Dwarnings"))
+    run(cargo(&arguments).env("RUSTDOCFLAGS", "-Dwarnings -Arustdoc::private-intra-doc-links"))
 }

@@ -7,6 +7,7 @@
 
 mod bench;
 mod checks;
+mod fuzz;
 #[cfg(test)]
 mod import_order;
 mod process;
@@ -23,6 +24,7 @@ const COMMANDS: &[Command] = &[
     ("test", "all tests; further words go to the test runner", checks::test),
     ("ci", "everything a change must pass (.ci/run)", checks::ci),
     ("docs", "the API documentation, warnings denied", checks::docs),
+    ("fuzz", "fuzz targets: [TARGET...] [--seconds N]", fuzz::run_targets),
     ("bench", "a comparison with nginx, HAProxy and Envoy", bench::run),
 ];
 

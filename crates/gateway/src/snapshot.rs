@@ -2,11 +2,11 @@
 
 use crate::config::Plan;
 use crate::config::plan;
+use crate::listen::Places;
 use crate::router::Router;
 use crate::stats::{ListenerSeries, Registry, RouteSeries, UpstreamSeries};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use tidegate_wire::tls::{CertificateFiles, ClientTls, MinVersion, ServerTls, ServerTrust, TlsError};
 
 /// What the protocols of a TLS listener are called in ALPN, the preferred one first.
@@ -42,8 +42,8 @@ pub(crate) struct Listener {
     pub(crate) plan: plan::Listener,
     pub(crate) tls: Option<ServerTls>,
     pub(crate) series: Arc<ListenerSeries>,
-    /// Open connections; it goes on through reloads.
-    pub(crate) open: Arc<AtomicUsize>,
+    /// Places for connections; they go on through reloads.
+    pub(crate) places: Arc<Places>,
 }
 
 /// Why a snapshot could not be built from a plan that is right in itself.
@@ -82,9 +82,8 @@ impl Snapshot {
         let upstreams = plan.upstreams.iter().map(|upstream| Upstream::build(upstream, registry));
         let upstreams = upstreams.collect::<Result<_, _>>()?;
         let listeners = plan.listeners.iter().enumerate().map(|(position, listener)| {
-            let open = previous.and_then(|previous| previous.listeners.get(position));
-            let open = open.filter(|other| other.plan.address == listener.address).map(|other| Arc::clone(&other.open));
-            Listener::build(listener, registry, open.unwrap_or_default()).map(Arc::new)
+            let before = previous.and_then(|previous| previous.listeners.get(position));
+            Listener::build(listener, registry, before.filter(|before| before.plan.address == listener.address))
         });
         let listeners = listeners.collect::<Result<_, _>>()?;
         Ok(Self { router, routes, upstreams, listeners, unrouted: registry.route("unrouted", None), plan })
@@ -124,19 +123,37 @@ fn client_tls(tls: &plan::UpstreamTls, protocol: plan::UpstreamProtocol) -> Resu
 }
 
 impl Listener {
-    fn build(listener: &plan::Listener, registry: &Registry, open: Arc<AtomicUsize>) -> Result<Self, BuildError> {
+    /// Places, and certificates that have not changed, are those of `before`: connections stay
+    /// counted and TLS sessions can be resumed.
+    fn build(
+        listener: &plan::Listener,
+        registry: &Registry,
+        before: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, BuildError> {
         let address = listener.address.to_string();
-        let tls = listener.tls.as_ref().map(|tls| {
-            let certificates: Vec<_> = tls.certificates.iter().map(files).collect();
-            let oldest = match tls.min_version {
-                plan::TlsVersion::V1_2 => MinVersion::Tls12,
-                plan::TlsVersion::V1_3 => MinVersion::Tls13,
-            };
-            ServerTls::build(&certificates, oldest, ALPN)
-        });
-        let tls = tls.transpose().map_err(|error| BuildError::Listener(address.clone(), error))?;
-        Ok(Self { plan: listener.clone(), tls, series: registry.listener(&address), open })
+        let failed = |error| BuildError::Listener(address.clone(), error);
+        let tls = match &listener.tls {
+            Some(wanted) => Some(server_tls(wanted, before).map_err(failed)?),
+            None => None,
+        };
+        let places = before.map(|before| Arc::clone(&before.places)).unwrap_or_default();
+        Ok(Arc::new(Self { plan: listener.clone(), tls, series: registry.listener(&address), places }))
     }
+}
+
+fn server_tls(wanted: &plan::ListenerTls, before: Option<&Arc<Listener>>) -> Result<ServerTls, TlsError> {
+    let certificates: Vec<_> = wanted.certificates.iter().map(files).collect();
+    if let Some(tls) = before.and_then(|before| before.tls.as_ref())
+        && before.is_some_and(|before| before.plan.tls.as_ref() == Some(wanted))
+        && ServerTls::fingerprint_of(&certificates)? == tls.fingerprint
+    {
+        return Ok(tls.clone());
+    }
+    let oldest = match wanted.min_version {
+        plan::TlsVersion::V1_2 => MinVersion::Tls12,
+        plan::TlsVersion::V1_3 => MinVersion::Tls13,
+    };
+    ServerTls::build(&certificates, oldest, ALPN)
 }
 
 fn files(certificate: &plan::Certificate) -> CertificateFiles {

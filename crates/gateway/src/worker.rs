@@ -5,6 +5,7 @@
 use crate::access::AccessLog;
 use crate::config::plan;
 use crate::exchange::Scratch;
+use crate::listen::Places;
 use crate::request_id;
 use crate::snapshot::Snapshot;
 use crate::stats::{ListenerMeter, RouteMeter};
@@ -13,7 +14,6 @@ use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
@@ -38,6 +38,8 @@ pub(crate) struct Worker {
     random: RefCell<fastrand::Rng>,
     access_log: RefCell<Option<AccessLog>>,
     draining: Cell<bool>,
+    /// A client waits for a place that idle connections take.
+    crowded: Cell<bool>,
     /// Wakers of the open connections, so that all of them notice a drain.
     connections: RefCell<HashMap<u64, Option<Waker>>>,
     next_connection: Cell<u64>,
@@ -58,7 +60,7 @@ pub(crate) struct Door {
     pub(crate) plan: plan::Listener,
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) meter: ListenerMeter,
-    pub(crate) open: Arc<AtomicUsize>,
+    pub(crate) places: Arc<Places>,
 }
 
 impl Worker {
@@ -72,6 +74,7 @@ impl Worker {
             access_log: RefCell::new(access_log),
             random: RefCell::new(fastrand::Rng::new()),
             draining: Cell::new(false),
+            crowded: Cell::new(false),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
             closed: Notify::new(),
@@ -152,6 +155,22 @@ impl Worker {
     /// From here on connections end with their next answer, or once they have been idle a moment.
     pub(crate) fn drain(&self) {
         self.draining.set(true);
+        self.wake_connections();
+    }
+
+    /// Whether idle connections are in somebody's way.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowded.get()
+    }
+
+    /// Tells idle connections that they are in somebody's way, or no longer.
+    pub(crate) fn crowd(&self, crowded: bool) {
+        if self.crowded.replace(crowded) != crowded && crowded {
+            self.wake_connections();
+        }
+    }
+
+    fn wake_connections(&self) {
         for waker in self.connections.borrow().values().flatten() {
             waker.wake_by_ref();
         }
@@ -216,7 +235,7 @@ impl Local {
                 plan: listener.plan.clone(),
                 tls: listener.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.config))),
                 meter: listener.series.meter(worker),
-                open: Arc::clone(&listener.open),
+                places: Arc::clone(&listener.places),
             })
         });
         Self {

@@ -132,6 +132,29 @@ impl RawClient {
         pieces.into_iter().all(|piece| self.send(piece))
     }
 
+    /// Sends what the connection takes at once; `false` when it does not take all of it, because the peer
+    /// does not read or has closed.
+    ///
+    /// # Panics
+    /// Never, for a connected socket.
+    pub fn send_without_waiting(&mut self, bytes: &[u8]) -> bool {
+        let stream = self.source.stream();
+        stream.socket().set_nonblocking(true).expect("a connected socket");
+        let result = stream.write_all(bytes);
+        stream.socket().set_nonblocking(false).expect("a connected socket");
+        result.is_ok()
+    }
+
+    /// Takes in what has arrived by now, without waiting for more, to be read later.
+    ///
+    /// # Panics
+    /// Never, for a connected socket.
+    pub fn keep_available(&mut self) {
+        self.source.stream_ref().socket().set_nonblocking(true).expect("a connected socket");
+        self.source.keep_available();
+        self.source.stream_ref().socket().set_nonblocking(false).expect("a connected socket");
+    }
+
     /// Says that nothing more will be sent, and goes on reading.
     pub fn half_close(&mut self) {
         if let Transport::Tls(stream) = self.source.stream() {

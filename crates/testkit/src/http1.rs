@@ -104,14 +104,16 @@ pub enum End {
 #[derive(Debug)]
 pub struct Source<S> {
     stream: S,
-    ahead: Vec<u8>,
+    buffer: Vec<u8>,
+    /// How much at the front of the buffer is used up.
+    used: usize,
     closed: Option<Closed>,
 }
 
 impl<S: Read> Source<S> {
     /// Wraps a stream that has not been read yet.
     pub fn new(stream: S) -> Self {
-        Self { stream, ahead: Vec::new(), closed: None }
+        Self { stream, buffer: Vec::new(), used: 0, closed: None }
     }
 
     /// The stream itself, for writing and for its options.
@@ -126,7 +128,31 @@ impl<S: Read> Source<S> {
 
     /// What has been read and not been used yet.
     pub fn ahead(&self) -> &[u8] {
-        &self.ahead
+        &self.buffer[self.used..]
+    }
+
+    /// Uses up the first `count` bytes of what has been read.
+    fn consume(&mut self, count: usize) -> Vec<u8> {
+        let bytes = self.ahead()[..count].to_vec();
+        self.used += count;
+        // Moving the rest to the front only when it is the smaller part keeps this linear.
+        if self.used > self.buffer.len() / 2 {
+            self.buffer.drain(..self.used);
+            self.used = 0;
+        }
+        bytes
+    }
+
+    fn consume_all(&mut self) -> Vec<u8> {
+        self.consume(self.ahead().len())
+    }
+
+    /// Keeps what `read` gets out of the stream right now, until it fails or there is no more.
+    pub fn keep_available(&mut self) {
+        let mut piece = [0; 16 * 1024];
+        while let Ok(count @ 1..) = self.stream.read(&mut piece) {
+            self.buffer.extend_from_slice(&piece[..count]);
+        }
     }
 
     /// Reads more; `false` once the stream has ended.
@@ -139,7 +165,7 @@ impl<S: Read> Source<S> {
             match self.stream.read(&mut piece) {
                 Ok(0) => self.closed = Some(Closed::Clean),
                 Ok(count) => {
-                    self.ahead.extend_from_slice(&piece[..count]);
+                    self.buffer.extend_from_slice(&piece[..count]);
                     return true;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -152,7 +178,7 @@ impl<S: Read> Source<S> {
     fn verdict(&self, error: &std::io::Error) -> Closed {
         match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                panic!("the peer hangs: nothing for {PATIENCE:?}; unread so far: {}", shown(&self.ahead))
+                panic!("the peer hangs: nothing for {PATIENCE:?}; unread so far: {}", shown(self.ahead()))
             }
             ErrorKind::UnexpectedEof => Closed::Truncated,
             _ => Closed::Reset,
@@ -162,7 +188,7 @@ impl<S: Read> Source<S> {
     /// Reads up to the end of the stream and returns what was left, with the way it ended.
     pub fn read_to_end(&mut self) -> (Vec<u8>, Closed) {
         while self.fill() {}
-        (std::mem::take(&mut self.ahead), self.closed.unwrap_or(Closed::Clean))
+        (self.consume_all(), self.closed.unwrap_or(Closed::Clean))
     }
 
     /// Takes exactly `count` bytes.
@@ -170,10 +196,10 @@ impl<S: Read> Source<S> {
     /// # Errors
     /// [`Broken::Closed`] with the shorter rest when the stream ends first.
     pub fn take(&mut self, count: usize) -> Result<Vec<u8>, Broken> {
-        while self.ahead.len() < count {
+        while self.ahead().len() < count {
             self.more()?;
         }
-        Ok(self.ahead.drain(..count).collect())
+        Ok(self.consume(count))
     }
 
     /// Reads one message head up to and including its empty line.
@@ -183,20 +209,20 @@ impl<S: Read> Source<S> {
     pub fn read_head(&mut self) -> Result<Head, Broken> {
         let mut searched = 0;
         let end = loop {
-            if let Some(at) = find(&self.ahead[searched..], b"\r\n\r\n") {
+            if let Some(at) = find(&self.ahead()[searched..], b"\r\n\r\n") {
                 break searched + at + 4;
             }
-            searched = self.ahead.len().saturating_sub(3);
+            searched = self.ahead().len().saturating_sub(3);
             self.more()?;
         };
-        let raw: Vec<u8> = self.ahead.drain(..end).collect();
+        let raw = self.consume(end);
         parse_head(raw).map_err(Broken::Malformed)
     }
 
     fn read_line(&mut self) -> Result<Vec<u8>, Broken> {
         loop {
-            if let Some(at) = find(&self.ahead, b"\r\n") {
-                let mut line: Vec<u8> = self.ahead.drain(..at + 2).collect();
+            if let Some(at) = find(self.ahead(), b"\r\n") {
+                let mut line = self.consume(at + 2);
                 line.truncate(at);
                 return Ok(line);
             }
@@ -208,7 +234,7 @@ impl<S: Read> Source<S> {
         if self.fill() {
             return Ok(());
         }
-        Err(Broken::Closed(self.closed.unwrap_or(Closed::Clean), std::mem::take(&mut self.ahead)))
+        Err(Broken::Closed(self.closed.unwrap_or(Closed::Clean), self.consume_all()))
     }
 }
 
@@ -366,14 +392,14 @@ impl BodyReader {
     }
 
     fn read_until_close<S: Read>(&mut self, source: &mut Source<S>) -> Result<Option<Vec<u8>>, Broken> {
-        if source.ahead.is_empty() && !source.fill() {
+        if source.ahead().is_empty() && !source.fill() {
             self.state = State::Done;
             return match source.closed {
                 None | Some(Closed::Clean) => Ok(None),
                 Some(closed) => Err(Broken::Closed(closed, Vec::new())),
             };
         }
-        Ok(Some(std::mem::take(&mut source.ahead)))
+        Ok(Some(source.consume_all()))
     }
 
     /// Reads the rest of the body into `content`.
@@ -391,15 +417,15 @@ impl BodyReader {
 
 /// At least one and at most `limit` bytes.
 fn some<S: Read>(source: &mut Source<S>, limit: u64) -> Result<Vec<u8>, Broken> {
-    if source.ahead.is_empty() {
+    if source.ahead().is_empty() {
         source.more()?;
     }
-    let count = usize::try_from(limit).unwrap_or(usize::MAX).min(source.ahead.len());
-    Ok(source.ahead.drain(..count).collect())
+    let count = usize::try_from(limit).unwrap_or(usize::MAX).min(source.ahead().len());
+    Ok(source.consume(count))
 }
 
 /// One response as a client sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Response {
     /// The status code.
     pub status: u16,
@@ -417,6 +443,16 @@ pub struct Response {
     pub end: End,
     /// The status codes of the interim responses before it.
     pub interim: Vec<u16>,
+}
+
+impl std::fmt::Debug for Response {
+    /// On one line, with the body as text.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fields: Vec<String> = self.fields.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        let Self { status, version, framing, end, interim, .. } = self;
+        let body = shown(&self.body);
+        write!(formatter, "{version} {status} {fields:?} {framing:?} {end:?} after {interim:?}: {body}")
+    }
 }
 
 impl Response {

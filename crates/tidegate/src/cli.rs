@@ -94,12 +94,9 @@ fn ended(result: Result<(), Failure>) -> ExitCode {
 /// Excerpts on standard error, in colour where it is a terminal and nobody asked for none
 /// (<https://no-color.org>).
 fn explain(found: &Diagnostics) {
-    let colour =
-        io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+    let colour = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
     // Where standard error is closed there is nobody to tell.
-    let _ = io::stderr()
-        .lock()
-        .write_all(found.render(colour).as_bytes());
+    let _ = io::stderr().lock().write_all(found.render(colour).as_bytes());
 }
 
 #[cfg(test)]

@@ -131,6 +131,12 @@ impl Decoder {
         Ok(())
     }
 
+    /// Data bytes left in the current chunk.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.size
+    }
+
     /// Reports that `count` bytes of data were taken from the input.
     pub fn consume(&mut self, count: usize) {
         self.size = self.size.saturating_sub(count as u64);

@@ -84,7 +84,8 @@ impl Fields {
     }
 
     /// Registers the line at `line` of the block; the colon stands right behind the name.
-    pub(crate) fn push_line(&mut self, line: Range<usize>, name_length: usize) {
+    /// Returns what the name is.
+    pub(crate) fn push_line(&mut self, line: Range<usize>, name_length: usize) -> Known {
         let end = line.end - 2;
         let mut value = line.start + name_length + 1..end;
         while value.start < value.end && is_space(self.bytes[value.start]) {
@@ -103,6 +104,7 @@ impl Fields {
             known,
             state: if verbatim { State::Verbatim } else { State::Padded },
         });
+        known
     }
 
     fn push_entry(&mut self, entry: Entry) {

@@ -64,6 +64,8 @@ pub enum BodyError {
 pub struct Piece {
     /// How many bytes; more than zero.
     pub length: usize,
+    /// How many more are known to follow them: the rest of the body, or of the chunk.
+    pub following: u64,
     /// Whether the body is known to end with them.
     pub last: bool,
 }
@@ -289,10 +291,14 @@ impl Connection {
                 Inbound::Ended | Inbound::Closed => return Poll::Ready(Ok(None)),
                 Inbound::Exact(left) if available > 0 => {
                     let length = usize::try_from(*left).unwrap_or(usize::MAX).min(available);
-                    return Poll::Ready(Ok(Some(Piece { length, last: length as u64 == *left })));
+                    return Poll::Ready(Ok(Some(Piece {
+                        length,
+                        following: *left - length as u64,
+                        last: length as u64 == *left,
+                    })));
                 }
                 Inbound::UntilClose if available > 0 => {
-                    return Poll::Ready(Ok(Some(Piece { length: available, last: false })));
+                    return Poll::Ready(Ok(Some(Piece { length: available, following: 0, last: false })));
                 }
                 Inbound::Exact(left) => {
                     let left = *left;
@@ -302,7 +308,8 @@ impl Connection {
                 Inbound::Chunked(decoder) => match decoder.decode(self.input.bytes()).map_err(BodyError::Refused)? {
                     Decoded::Data { skip, length } => {
                         self.input.consume(skip);
-                        return Poll::Ready(Ok(Some(Piece { length, last: false })));
+                        let following = decoder.left() - length as u64;
+                        return Poll::Ready(Ok(Some(Piece { length, following, last: false })));
                     }
                     Decoded::End { skip } => {
                         self.input.consume(skip);

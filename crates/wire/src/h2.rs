@@ -121,7 +121,7 @@ impl Stream {
         loop {
             if !self.current.is_empty() {
                 let last = matches!(&self.receiving, Receiving::Body(body) if body.is_end_stream());
-                return Poll::Ready(Ok(Some(Piece { length: self.current.len(), last })));
+                return Poll::Ready(Ok(Some(Piece { length: self.current.len(), following: 0, last })));
             }
             match &mut self.receiving {
                 Receiving::Awaiting(_) | Receiving::Ended(_) => return Poll::Ready(Ok(None)),

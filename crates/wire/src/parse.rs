@@ -6,6 +6,7 @@
 
 use crate::fields::{Fields, MAX_FIELDS};
 use crate::head::{RequestHead, ResponseHead, Version};
+use crate::name::Known;
 use http::{Method, StatusCode};
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -233,9 +234,25 @@ fn section(
         if lines[name_end] != b':' {
             return Err(Refusal::FieldSyntax);
         }
-        fields.push_line(start..end, header.name.len());
+        let known = fields.push_line(start..end, header.name.len());
+        // RFC 9110 §5.6.3 takes a tab for white space; not every back end does where it frames.
+        let frames = matches!(known, Known::ContentLength | Known::TransferEncoding | Known::Host);
+        if frames && lines[name_end..end].contains(&b'\t') {
+            return Err(Refusal::FieldSyntax);
+        }
     }
     Ok(())
+}
+
+/// Whether a start line is well formed but for a version that is not spoken here.
+fn names_other_version(bytes: &[u8]) -> bool {
+    let line = &bytes[..find_line(bytes).map_or(bytes.len(), |end| end - 2)];
+    let mut parts = line.split(|byte| *byte == b' ');
+    matches!(
+        (parts.next(), parts.next(), parts.next(), parts.next()),
+        (Some(_), Some([_, ..]), Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None)
+            if major.is_ascii_digit() && minor.is_ascii_digit()
+    )
 }
 
 fn refusal(error: httparse::Error, limits: &HeadLimits, bytes: &[u8]) -> Refusal {
@@ -244,7 +261,7 @@ fn refusal(error: httparse::Error, limits: &HeadLimits, bytes: &[u8]) -> Refusal
         httparse::Error::TooManyHeaders => too_large(limits, bytes),
         httparse::Error::HeaderName | httparse::Error::HeaderValue => Refusal::FieldSyntax,
         httparse::Error::NewLine => Refusal::LineEnding,
-        httparse::Error::Version => Refusal::Version,
+        httparse::Error::Version if names_other_version(bytes) => Refusal::Version,
         _ => Refusal::StartLine,
     }
 }
@@ -253,7 +270,6 @@ fn refusal(error: httparse::Error, limits: &HeadLimits, bytes: &[u8]) -> Refusal
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::name::Known;
 
     fn parse(text: &str) -> Result<Option<usize>, Refusal> {
         request(text.as_bytes(), &HeadLimits::default(), &mut RequestHead::default())
@@ -297,7 +313,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: x\0y\r\n\r\n", Refusal::FieldSyntax),
             ("GET / HTTP/1.1\r\nHost: x\ry\r\n\r\n", Refusal::FieldSyntax),
             ("GET  / HTTP/1.1\r\nHost: x\r\n\r\n", Refusal::StartLine),
-            ("GET /  HTTP/1.1\r\nHost: x\r\n\r\n", Refusal::Version),
+            ("GET /  HTTP/1.1\r\nHost: x\r\n\r\n", Refusal::StartLine),
             ("GET / HTTP/1.2\r\nHost: x\r\n\r\n", Refusal::Version),
             ("GET / HTTP/2.0\r\nHost: x\r\n\r\n", Refusal::Version),
             (" GET / HTTP/1.1\r\nHost: x\r\n\r\n", Refusal::StartLine),

@@ -26,8 +26,11 @@ pub(super) fn violations(order: &Order, name: &str, src: &Path, sources: &[(Path
             let file = src.join(file);
             found.push(Violation { file, line, message });
         };
-        if let Some(message) = unlisted(order, name, &module) {
-            report(1, message);
+        if let Some((depth, message)) = unlisted(order, name, &module) {
+            // Said once for a folder, at the file that stands for it.
+            if depth + 1 == module.len() {
+                report(1, message);
+            }
             continue;
         }
         for reference in references(&module, &tokens(text)) {
@@ -81,16 +84,13 @@ fn levels<'a>(name: &str, path: &'a [String]) -> impl Iterator<Item = (String, &
     })
 }
 
-/// Why a module has no place in the map, if it has none. `tests` stands above its siblings
-/// everywhere.
-fn unlisted(order: &Order, name: &str, module: &[String]) -> Option<String> {
-    if order.entry(name).is_none() {
-        return Some(format!("crate {name} has no entry in the order"));
-    }
-    levels(name, module)
-        .take_while(|(_, part)| *part != "tests")
-        .find(|(folder, part)| order.entry(folder).is_some_and(|entry| entry.height(part).is_none()))
-        .map(|(folder, part)| format!("`{part}` is not listed under `{folder}`"))
+/// Where a module path leaves the map, if it does. `tests` stands above its siblings everywhere.
+fn unlisted(order: &Order, name: &str, module: &[String]) -> Option<(usize, String)> {
+    let mut levels = levels(name, module).take_while(|(_, part)| *part != "tests").enumerate();
+    let left =
+        |(folder, part): &(String, &String)| order.entry(folder).is_some_and(|entry| entry.height(part).is_none());
+    let (depth, (folder, part)) = levels.find(|(_, level)| left(level))?;
+    Some((depth, format!("`{part}` is not listed under `{folder}`")))
 }
 
 /// Why a reference is against the order, if it is.
@@ -109,7 +109,7 @@ fn against(order: &Order, name: &str, reference: &Reference) -> Option<String> {
             }
             Some((_, Some(_))) => return None,
             Some((to, None)) => {
-                return Some(format!("`{from}` names `{to}` through the root of `{folder}`; name its module"));
+                return Some(format!("`{from}` names `{to}`, which `{folder}` does not list as a module"));
             }
             None => return None,
         }
@@ -289,6 +289,7 @@ mod tests {
     fn a_module_without_a_place_is_found() {
         assert_eq!(lines("cellar.rs", ""), [1]);
         assert_eq!(lines("hall/stairs/mod.rs", ""), [1]);
+        assert_eq!(lines("cellar/wine.rs", ""), []);
         assert_eq!(lines("shelf/anything.rs", ""), []);
     }
 

@@ -50,7 +50,7 @@ impl Exchange<'_> {
         upstream: &Upstream,
     ) -> Result<Outcome, Fault> {
         self.context.upstream = Some(upstream.plan.name.clone());
-        self.prepare_forward(upstream);
+        self.prepare_forward();
         let _in_flight = upstream.meter.sent();
         let mut upload = Pump::new(self.context.body_limit, timer.now());
         let mut lease = self.lease(upstream, timer, false).await?;
@@ -73,6 +73,7 @@ impl Exchange<'_> {
                 Err(lost) if lost.clean && lease.reused && self.may_resend(&upload) => {
                     upstream.meter.resent();
                     drop(lease);
+                    upload = Pump::new(self.context.body_limit, timer.now());
                     lease = self.lease(upstream, timer, true).await?;
                 }
                 Err(lost) => {

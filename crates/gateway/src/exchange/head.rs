@@ -47,7 +47,7 @@ impl Exchange<'_> {
         if !head.fields.has(Known::Expect) {
             return Ok(());
         }
-        if head.version == Version::Http11 {
+        if head.version != Version::Http10 {
             let alone = !head.fields.is_repeated(Known::Expect);
             let value = head.fields.value(Known::Expect).unwrap_or_default();
             if !alone || !value.eq_ignore_ascii_case(b"100-continue") {

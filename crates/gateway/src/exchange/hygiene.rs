@@ -1,5 +1,6 @@
 //! What a connection says to its neighbour ends here (RFC 9110 §7.6.1).
 
+use crate::forwarded::is_spoofable;
 use tidegate_wire::fields::{Field, Fields};
 use tidegate_wire::head::tokens;
 use tidegate_wire::name::Known;
@@ -34,6 +35,7 @@ pub(super) fn remove_connection_fields(fields: &mut Fields) {
         Known::ProxyAuthenticate,
         Known::ProxyAuthorization,
         Known::Te,
+        Known::Trailer,
         Known::TransferEncoding,
         Known::Upgrade,
         Known::Http2Settings,
@@ -66,7 +68,7 @@ pub(super) fn clean_request_trailers(trailers: &mut Fields) {
 fn is_forbidden_in_trailers(name: &[u8]) -> bool {
     let lower = name.to_ascii_lowercase();
     let starts = |prefix: &[u8]| lower.starts_with(prefix);
-    starts(b"x-")
+    is_spoofable(name)
         || starts(b"proxy-")
         || starts(b"if-")
         || starts(b"sec-")
@@ -120,10 +122,20 @@ mod tests {
     #[test]
     fn trailers_say_nothing_that_a_head_says() {
         let mut fields = Fields::default();
-        for name in ["grpc-status", "Authorization", "Host", "X-User", "x_user", "Content-Length", "Digest", "Cookie"] {
+        for name in [
+            "grpc-status",
+            "Authorization",
+            "Host",
+            "X-Real-Ip",
+            "x_user",
+            "X-Sum",
+            "Content-Length",
+            "Digest",
+            "Cookie",
+        ] {
             fields.append(name, b"1");
         }
         clean_request_trailers(&mut fields);
-        assert_eq!(names(&fields), ["grpc-status", "Digest"]);
+        assert_eq!(names(&fields), ["grpc-status", "X-Sum", "Digest"]);
     }
 }

@@ -7,7 +7,6 @@ use crate::config::plan::Forwarded;
 use crate::forwarded::{Origin, Peer, XForwarded, is_spoofable};
 use crate::request_id;
 use crate::trace::TraceContext;
-use crate::upstream::Upstream;
 use tidegate_wire::name::Known;
 
 impl Exchange<'_> {
@@ -37,7 +36,9 @@ impl Exchange<'_> {
     }
 
     /// Writes what an upstream shall know: who asks, by which name, in which trace.
-    pub(super) fn prepare_forward(&mut self, _upstream: &Upstream) {
+    pub(super) fn prepare_forward(&mut self) {
+        // Written once, where the body is framed: two of them are a smuggler's tool.
+        self.scratch.request.fields.remove(Known::ContentLength);
         self.name_request();
         self.continue_trace();
         let headers = &self.local.snapshot.plan.headers;

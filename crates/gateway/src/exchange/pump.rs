@@ -125,7 +125,8 @@ impl Pump {
         while self.state == State::Moving {
             match source.poll_piece(cx).map_err(|_| PumpError::Source)? {
                 Poll::Ready(Some(piece)) => {
-                    if self.limit.is_some_and(|limit| self.moved + piece.length as u64 > limit) {
+                    let at_least = self.moved.saturating_add(piece.length as u64).saturating_add(piece.following);
+                    if self.limit.is_some_and(|limit| at_least > limit) {
                         return Poll::Ready(Err(PumpError::TooLarge));
                     }
                     let sent =

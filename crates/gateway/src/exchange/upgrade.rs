@@ -44,7 +44,8 @@ impl Exchange<'_> {
         client.begin_tunnel();
         upstream.begin_tunnel();
         self.context.close = true;
-        let (up, down) = tunnel(client, upstream, timer).await;
+        let timeouts = &self.client.listener.plan.timeouts;
+        let (up, down) = tunnel(client, upstream, timer, [timeouts.body, timeouts.linger]).await;
         self.context.received = up;
         self.context.sent = down;
         Ok(Outcome::Complete)
@@ -85,8 +86,14 @@ impl Direction {
     }
 }
 
-/// Returns the bytes moved towards the upstream and towards the client.
-async fn tunnel(client: &mut Connection, upstream: &mut Connection, timer: &mut Timer) -> (u64, u64) {
+/// Returns the bytes moved towards the upstream and towards the client. `ended` tells how long the
+/// other side may be silent once the client, or the upstream, has ended.
+async fn tunnel(
+    client: &mut Connection,
+    upstream: &mut Connection,
+    timer: &mut Timer,
+    ended: [Duration; 2],
+) -> (u64, u64) {
     let (mut up, mut down) = (Direction::default(), Direction::default());
     let mut seen = (0, timer.now());
     timer
@@ -100,7 +107,14 @@ async fn tunnel(client: &mut Connection, upstream: &mut Connection, timer: &mut 
             match (upward, downward) {
                 (Poll::Ready(Err(())), _) | (_, Poll::Ready(Err(()))) => Poll::Ready(()),
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
-                _ => timer.poll(cx, after(seen.1, Some(TUNNEL_IDLE))),
+                _ => {
+                    let idle = match (up.ended, down.ended) {
+                        (_, true) => ended[1],
+                        (true, false) => ended[0],
+                        (false, false) => TUNNEL_IDLE,
+                    };
+                    timer.poll(cx, after(seen.1, Some(idle)))
+                }
             }
         })
         .await;

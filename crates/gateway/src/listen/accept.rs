@@ -1,6 +1,6 @@
 //! The accept loop of one listening socket.
 
-use super::{Presence, Slot, establish};
+use super::{Place, Presence, establish};
 use crate::worker::Worker;
 use std::cell::Cell;
 use std::io;
@@ -28,7 +28,14 @@ pub(crate) async fn accept(
             _ = stop.wait_for(|stop| *stop) => return drain_queue(&worker, &listener, &door),
         };
         match accepted {
-            Ok((stream, address)) => admit(&worker, door.get(), stream, address),
+            Ok((stream, address)) => {
+                let place = tokio::select! {
+                    biased;
+                    place = place(&worker, &door) => place,
+                    _ = stop.wait_for(|stop| *stop) => return,
+                };
+                admit(&worker, door.get(), stream, address, place);
+            }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections for the moment");
@@ -38,26 +45,47 @@ pub(crate) async fn accept(
     }
 }
 
+/// A place for the connection just accepted. While there is none, it waits, others wait behind it in
+/// the queue of the kernel, and idle connections are asked to go.
+async fn place(worker: &Worker, door: &Cell<usize>) -> Place {
+    let open = || worker.pin().doors.get(door.get()).map(Rc::clone);
+    let Some(entrance) = open() else {
+        return std::future::pending().await;
+    };
+    if let Some(place) = entrance.places.take(entrance.plan.limits.connections) {
+        return place;
+    }
+    entrance.meter.delayed();
+    worker.crowd(true);
+    let limit = || open().map_or(0, |entrance| entrance.plan.limits.connections);
+    let place = entrance.places.wait(limit).await;
+    worker.crowd(false);
+    place
+}
+
 /// Connections that the kernel has completed are served, although no new ones are wanted.
 fn drain_queue(worker: &Rc<Worker>, listener: &TcpListener, door: &Cell<usize>) {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    while let std::task::Poll::Ready(Ok((stream, address))) = listener.poll_accept(&mut cx) {
-        admit(worker, door.get(), stream, address);
+    let local = worker.pin();
+    let Some(entrance) = local.doors.get(door.get()) else {
+        return;
+    };
+    while let Some(place) = entrance.places.take(entrance.plan.limits.connections) {
+        let std::task::Poll::Ready(Ok((stream, address))) = listener.poll_accept(&mut cx) else {
+            return;
+        };
+        admit(worker, door.get(), stream, address, place);
     }
 }
 
-fn admit(worker: &Rc<Worker>, door: usize, stream: tokio::net::TcpStream, address: std::net::SocketAddr) {
+fn admit(worker: &Rc<Worker>, door: usize, stream: tokio::net::TcpStream, address: std::net::SocketAddr, place: Place) {
     let local = worker.pin();
     let Some(door) = local.doors.get(door) else {
         return;
     };
-    let Some(slot) = Slot::take(door) else {
-        door.meter.refused();
-        return;
-    };
     // Relayed messages leave in as few writes as possible already; waiting for more would only delay.
     let _ = stream.set_nodelay(true);
-    let presence = Presence::new(worker, door, slot);
+    let presence = Presence::new(worker, door, place);
     tokio::task::spawn_local(establish::serve(Rc::clone(worker), Rc::clone(door), stream, address, presence));
 }
 

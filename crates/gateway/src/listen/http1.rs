@@ -18,13 +18,21 @@ use tidegate_wire::peer::Peer;
 /// is on its way.
 const DRAIN_IDLE: Duration = Duration::from_secs(2);
 
+/// How long a connection may be idle while clients wait for a place: those who hold places without
+/// using them must not lock out those who would.
+const CROWDED_IDLE: Duration = Duration::from_secs(1);
+
 /// Bytes that are read away at most before a connection is closed.
 const LINGER_BYTES: usize = 1024 * 1024;
 
 /// How long a connection may be idle.
 pub(super) fn idle_time(worker: &Worker, client: &Client) -> Duration {
     let idle = client.listener.plan.timeouts.keep_alive;
-    if worker.is_draining() { idle.min(DRAIN_IDLE) } else { idle }
+    match (worker.is_draining(), worker.is_crowded()) {
+        (true, _) => idle.min(DRAIN_IDLE),
+        (false, true) => idle.min(CROWDED_IDLE),
+        (false, false) => idle,
+    }
 }
 
 /// Serves requests until the connection ends.

@@ -9,8 +9,12 @@ use super::{BuildError, MAX_SEGMENTS, PatternFault, Request, Route, Table};
 /// of them tells which ones match, at the price of an allocation.
 const TRIED_IN_TURN: usize = 8;
 
-/// Bytes of the automaton of one list.
+/// Bytes of the automaton of one list; ten thousand everyday expressions need 8 to 64 MiB.
 const MAX_AUTOMATON_BYTES: usize = 256 << 20;
+
+/// Bytes of what each thread remembers of its searches with one automaton. With less, ten thousand
+/// expressions do not fit, and a search takes milliseconds in place of microseconds.
+const MAX_SEARCH_BYTES: usize = 16 << 20;
 
 /// A route in a list; its place tells which goes first.
 #[derive(Debug, Clone, Copy)]
@@ -83,12 +87,9 @@ impl Bucket {
                 list.push(entry);
             }
             Pattern::Prefix(text) => {
-                let below_only = text.strip_suffix('/');
-                let node = self.literal_node(below_only.unwrap_or(text), entry);
+                let node = self.literal_node(text, entry);
+                node.here.push(entry);
                 node.below.push(entry);
-                if below_only.is_none() {
-                    node.here.push(entry);
-                }
             }
             Pattern::Regex { beginning, .. } => {
                 let expressions = match beginning {
@@ -142,6 +143,7 @@ impl Expressions {
         let automaton = RegexSetBuilder::new(sources)
             .unicode(false)
             .size_limit(MAX_AUTOMATON_BYTES)
+            .dfa_size_limit(MAX_SEARCH_BYTES)
             .build()
             .map_err(|error| BuildError { route: first.route, fault: PatternFault::Regex(error.to_string()) })?;
         self.automaton = Some(automaton);

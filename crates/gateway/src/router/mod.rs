@@ -4,9 +4,8 @@
 //!
 //! 1. `priority`: higher goes first;
 //! 2. host: a name, then wildcards from long to short, then no host;
-//! 3. path: without parameters, then templates (more literal segments first, then those without a
-//!    remainder, then those with more parameters), then regular expressions, then prefixes from long to
-//!    short, then none;
+//! 3. path: without parameters, then templates (more literal segments first, then more parameters, a
+//!    remainder not counted), then regular expressions, then prefixes from long to short, then none;
 //! 4. conditions: a route with methods, then more header tests, then more query tests, then a route with
 //!    client networks;
 //! 5. the order in which the routes are written.

@@ -29,7 +29,11 @@ enum HostRank {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum PathRank {
     Exact,
-    Template { literals: Reverse<usize>, remainder: bool, parameters: Reverse<usize> },
+    Template {
+        literals: Reverse<usize>,
+        /// Without the remainder, so that `/a/{x}` goes before `/a/{x*}`.
+        parameters: Reverse<usize>,
+    },
     Regex,
     Prefix(Reverse<usize>),
     Any,
@@ -62,11 +66,7 @@ fn path_rank(pattern: &Pattern) -> PathRank {
             if literals == segments.len() && remainder.is_none() {
                 return PathRank::Exact;
             }
-            PathRank::Template {
-                literals: Reverse(literals),
-                remainder: remainder.is_some(),
-                parameters: Reverse(segments.len() - literals),
-            }
+            PathRank::Template { literals: Reverse(literals), parameters: Reverse(segments.len() - literals) }
         }
         Pattern::Regex { .. } => PathRank::Regex,
         Pattern::Prefix(text) => PathRank::Prefix(Reverse(text.len())),

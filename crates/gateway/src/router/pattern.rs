@@ -21,7 +21,7 @@ pub(super) enum Pattern {
         /// The name of what is below.
         remainder: Option<Box<str>>,
     },
-    /// The beginning of a path. With a final slash it matches only what is below.
+    /// The beginning of a path, without a final slash; empty for every path that begins with one.
     Prefix(Box<str>),
     /// The whole path, by an expression that is anchored at both ends.
     Regex {
@@ -57,9 +57,10 @@ impl Pattern {
     pub(super) fn matches(&self, path: &str) -> bool {
         match self {
             Self::Template { .. } => self.parts(path).is_some(),
-            Self::Prefix(text) => path
-                .strip_prefix(&**text)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || text.ends_with('/')),
+            Self::Prefix(text) => {
+                let rest = path.strip_prefix(&**text);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
             Self::Regex { regex, .. } => regex.is_match(path.as_bytes()),
             Self::Any => true,
         }
@@ -186,7 +187,9 @@ fn template(text: &str) -> Result<Pattern, PatternFault> {
 
 fn prefix(text: &str) -> Result<Pattern, PatternFault> {
     let mut normal = String::with_capacity(text.len());
-    for segment in raw_segments(text)? {
+    let mut segments = raw_segments(text)?;
+    segments.pop_if(|last| last.is_empty());
+    for segment in segments {
         normal.push('/');
         normal.push_str(&literal(segment)?);
     }

@@ -47,7 +47,7 @@ impl Kind for Listener {
 pub struct ListenerStripe {
     accepted: Counter,
     open: Gauge,
-    refused: Counter,
+    delayed: Counter,
     handshake_failures: Counter,
     protocol_errors: Counter,
     requests: [Counter; Protocol::ALL.len()],
@@ -60,9 +60,9 @@ impl ListenerMeter {
         self.hold(|stripe| &stripe.open)
     }
 
-    /// Counts a connection that was closed at once because the limit was reached.
-    pub fn refused(&self) {
-        self.stripe().refused.add(1);
+    /// Counts a connection that had to wait because the limit was reached.
+    pub fn delayed(&self) {
+        self.stripe().delayed.add(1);
     }
 
     /// Counts a connection that never got to HTTP: its TLS handshake or PROXY header failed or took too long.
@@ -89,8 +89,8 @@ pub struct ListenerTotals {
     pub accepted: u64,
     /// Connections open now.
     pub open: u64,
-    /// Connections closed at once because of the limit.
-    pub refused: u64,
+    /// Connections that had to wait because of the limit.
+    pub delayed: u64,
     /// Connections that never got to HTTP.
     pub handshake_failures: u64,
     /// Violations of HTTP by clients.
@@ -107,7 +107,7 @@ impl ListenerTotals {
     fn add(&mut self, stripe: &ListenerStripe) {
         self.accepted = self.accepted.wrapping_add(stripe.accepted.read());
         self.open += stripe.open.read();
-        self.refused = self.refused.wrapping_add(stripe.refused.read());
+        self.delayed = self.delayed.wrapping_add(stripe.delayed.read());
         self.handshake_failures = self.handshake_failures.wrapping_add(stripe.handshake_failures.read());
         self.protocol_errors = self.protocol_errors.wrapping_add(stripe.protocol_errors.read());
         for (total, share) in self.requests.iter_mut().zip(&stripe.requests) {
@@ -136,14 +136,14 @@ mod tests {
         let (first, second) = (series.meter(0), series.meter(1));
         let kept = first.accepted();
         drop(second.accepted());
-        first.refused();
+        first.delayed();
         second.handshake_failed();
         second.protocol_error();
         first.request(Protocol::H1);
         second.request(Protocol::H2);
         second.request(Protocol::H2);
         let totals = series.totals();
-        assert_eq!((totals.accepted, totals.open, totals.refused), (2, 1, 1));
+        assert_eq!((totals.accepted, totals.open, totals.delayed), (2, 1, 1));
         assert_eq!((totals.handshake_failures, totals.protocol_errors), (1, 1));
         assert!(totals.requests().eq([(Protocol::H1, 1), (Protocol::H2, 2)]));
         drop(kept);

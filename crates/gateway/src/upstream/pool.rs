@@ -103,13 +103,7 @@ impl Pool {
     /// `careful` asks the kernel whether an idle connection still stands, for requests that must
     /// not be lost to one that was closed a moment ago.
     pub(crate) async fn lease(self: &Rc<Self>, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
-        if !fresh && let Some(lease) = self.reuse(careful, Instant::now()) {
-            return Ok(lease);
-        }
-        self.slot().await?;
-        // A waiter may find that an idle connection came back while it waited.
-        if !fresh && let Some(lease) = self.reuse(careful, Instant::now()) {
-            self.free_slot();
+        if let Some(lease) = self.wait_for_turn(fresh, careful).await? {
             return Ok(lease);
         }
         let slot = SlotGuard(self);
@@ -130,8 +124,12 @@ impl Pool {
         }
     }
 
-    /// An idle or shared connection, where there is a sound one.
+    /// An idle or shared connection, where there is a sound one and nobody waits for it.
     pub(crate) fn reuse(self: &Rc<Self>, careful: bool, now: Instant) -> Option<Lease> {
+        if self.waiting.get() > 0 { None } else { self.lend(careful, now) }
+    }
+
+    fn lend(self: &Rc<Self>, careful: bool, now: Instant) -> Option<Lease> {
         if let Some(link) = self.links.with_room(&self.limits, now) {
             return Some(Lease::shared(self, link, true));
         }
@@ -145,40 +143,43 @@ impl Pool {
         None
     }
 
-    /// Waits until one more connection may be opened.
-    async fn slot(&self) -> Result<(), LeaseError> {
-        if self.try_slot(self.waiting.get() == 0) {
-            return Ok(());
+    /// Waits for a connection that came back, or until one more may be opened: then none is returned
+    /// and a slot is taken. Who comes later waits behind who came first.
+    async fn wait_for_turn(self: &Rc<Self>, fresh: bool, careful: bool) -> Result<Option<Lease>, LeaseError> {
+        if self.waiting.get() == 0
+            && let Some(turn) = self.turn(fresh, careful)
+        {
+            return Ok(turn);
         }
         if self.waiting.get() >= self.limits.max_waiting || self.limits.max_wait.is_zero() {
             return Err(LeaseError::Exhausted);
         }
         let _waiting = Waiting::enter(self);
-        let moved = async {
+        let came = async {
             loop {
                 self.released.notified().await;
-                if self.try_slot(true) {
-                    return;
+                if let Some(turn) = self.turn(fresh, careful) {
+                    return turn;
                 }
             }
         };
-        tokio::time::timeout(self.limits.max_wait, moved).await.map_err(|_| LeaseError::Exhausted)
+        tokio::time::timeout(self.limits.max_wait, came).await.map_err(|_| LeaseError::Exhausted)
     }
 
-    fn try_slot(&self, may: bool) -> bool {
-        let open = self.busy.get() + self.idle.borrow().len();
-        if !may || self.busy.get() >= self.limits.max_connections {
-            return false;
+    fn turn(self: &Rc<Self>, fresh: bool, careful: bool) -> Option<Option<Lease>> {
+        if !fresh && let Some(lease) = self.lend(careful, Instant::now()) {
+            return Some(Some(lease));
         }
-        if open >= self.limits.max_connections {
-            // The oldest idle connection makes room; it was found unfit or is not wanted.
-            let mut idle = self.idle.borrow_mut();
-            if !idle.is_empty() {
-                idle.remove(0);
-            }
+        if self.busy.get() >= self.limits.max_connections {
+            return None;
+        }
+        // Idle connections that are not wanted make room.
+        let mut idle = self.idle.borrow_mut();
+        if self.busy.get() + idle.len() >= self.limits.max_connections && !idle.is_empty() {
+            idle.remove(0);
         }
         self.busy.set(self.busy.get() + 1);
-        true
+        Some(None)
     }
 
     pub(crate) fn free_slot(&self) {

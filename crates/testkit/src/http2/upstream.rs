@@ -275,6 +275,8 @@ impl Turn {
                 self.seen.change(|seen| seen[self.at].reset = error.reason());
                 None
             }
+            // Trailers come once; asked again, there are none.
+            None if self.seen.lock()[self.at].complete => None,
             None => {
                 let trailers = self.body.trailers().await;
                 self.seen.change(|seen| match trailers {

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Seen, Shared, Step};
 use crate::client::reset;
@@ -131,8 +132,13 @@ impl Turn<'_> {
             Step::AwaitRequest => return self.read_content(usize::MAX),
             Step::AwaitContent(count) => return self.read_content(count),
             Step::AwaitGate(gate) => return if gate.wait() { Next::Open } else { self.reset() },
+            Step::OpenGate(gate) => {
+                gate.open();
+                return Next::Open;
+            }
             Step::Send(bytes) => return self.send(&bytes),
             Step::Repeat(bytes, times) => return self.repeat(&bytes, times),
+            Step::Drip(bytes, pause) => return self.drip(&bytes, pause),
             Step::Answer => return self.answer(),
             Step::HalfClose => {
                 let _ = self.socket().shutdown(Shutdown::Write);
@@ -159,6 +165,17 @@ impl Turn<'_> {
     fn repeat(&mut self, bytes: &[u8], times: usize) -> Next {
         for _ in 0..times {
             if self.send(bytes) == Next::Ended {
+                return Next::Ended;
+            }
+        }
+        Next::Open
+    }
+
+    /// The pause is what the peer does, not what the test waits for.
+    fn drip(&mut self, bytes: &[u8], pause: Duration) -> Next {
+        for byte in bytes {
+            std::thread::sleep(pause);
+            if self.send(&[*byte]) == Next::Ended {
                 return Next::Ended;
             }
         }

@@ -1,5 +1,7 @@
 //! What a scripted upstream can do, and the usual messages it says.
 
+use std::time::Duration;
+
 use crate::gate::Gate;
 
 /// One step of a script. When the steps of a request are done and the connection is still open,
@@ -12,12 +14,16 @@ pub enum Step {
     AwaitContent(usize),
     /// Waits until the test opens the gate.
     AwaitGate(Gate),
+    /// Opens a gate, to tell the test that the steps before this one are done.
+    OpenGate(Gate),
     /// Waits, reading and recording, until the gateway ends the connection.
     AwaitClose,
     /// Says these bytes.
     Send(Vec<u8>),
     /// Says these bytes again and again, as often as stated or until the gateway stops reading.
     Repeat(Vec<u8>, usize),
+    /// Says these bytes one by one, with this pause before each: a slow peer.
+    Drip(Vec<u8>, Duration),
     /// Answers 200 with a JSON object that describes the request: `connection`, `index`, `method`,
     /// `target`, `head` (every byte, one character each), `body_length`, `body`.
     Answer,

@@ -80,7 +80,7 @@ fn listeners(registry: &Registry) -> Vec<Value> {
             "name": &**series.labels(),
             "open_connections": totals.open,
             "connections": totals.accepted,
-            "refused_connections": totals.refused,
+            "delayed_connections": totals.delayed,
         })
     };
     registry.listeners().iter().map(describe).collect()

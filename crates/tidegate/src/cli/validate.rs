@@ -40,9 +40,7 @@ pub(super) fn run(options: &Options) -> ExitCode {
         Format::Json => print(&format!("{:#}\n", report(options, found, valid))),
         Format::Text => {
             explain(found);
-            result
-                .as_ref()
-                .map_or(ExitCode::FAILURE, |loaded| print(&summary(options, loaded)))
+            result.as_ref().map_or(ExitCode::FAILURE, |loaded| print(&summary(options, loaded)))
         }
     };
     match valid {
@@ -63,11 +61,7 @@ fn summary(options: &Options, loaded: &Loaded) -> String {
         counted(plan.upstreams.len(), "upstream"),
         counted(plan.routes.len(), "route"),
     ];
-    format!(
-        "{} is valid: {}\n",
-        options.file.display(),
-        counts.join(", ")
-    )
+    format!("{} is valid: {}\n", options.file.display(), counts.join(", "))
 }
 
 fn counted(number: usize, noun: &str) -> String {

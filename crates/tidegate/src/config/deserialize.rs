@@ -1,10 +1,7 @@
 //! Deserialisation from a tree, which never loses the place: every failure knows the value or key it is at.
 
 use serde::de::value::StrDeserializer;
-use serde::de::{
-    DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
-    Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::failure::{At, Failure};
@@ -119,15 +116,10 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         match &self.tree.node(self.id).value {
             Value::Scalar(scalar) if scalar.quoted => visitor.visit_str(&scalar.text),
             Value::Scalar(scalar) => Plain::of(&scalar.text).visit(visitor),
-            Value::Sequence(_) => visitor.visit_seq(Items {
-                tree: self.tree,
-                items: self.tree.items(self.id),
-            }),
-            Value::Map(_) => visitor.visit_map(Entries {
-                tree: self.tree,
-                entries: self.tree.entries(self.id),
-                value: None,
-            }),
+            Value::Sequence(_) => visitor.visit_seq(Items { tree: self.tree, items: self.tree.items(self.id) }),
+            Value::Map(_) => {
+                visitor.visit_map(Entries { tree: self.tree, entries: self.tree.entries(self.id), value: None })
+            }
         }
     }
 
@@ -151,9 +143,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         visitor: V,
     ) -> Result<V::Value, Failure> {
         match &self.tree.node(self.id).value {
-            Value::Scalar(scalar) if scalar.text.is_empty() => {
-                Err(Failure::invalid_type(Unexpected::Unit, &"a word"))
-            }
+            Value::Scalar(scalar) if scalar.text.is_empty() => Err(Failure::invalid_type(Unexpected::Unit, &"a word")),
             Value::Scalar(scalar) => visitor.visit_enum(word(&scalar.text)),
             Value::Sequence(_) => Err(Failure::invalid_type(Unexpected::Seq, &"a word")),
             Value::Map(_) => Err(Failure::invalid_type(Unexpected::Map, &"a word")),
@@ -173,11 +163,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Failure> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Failure> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -202,10 +188,7 @@ struct Items<'t, I> {
 impl<'de, I: Iterator<Item = NodeId>> SeqAccess<'de> for Items<'_, I> {
     type Error = Failure;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Failure> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Failure> {
         let Some(id) = self.items.next() else {
             return Ok(None);
         };
@@ -224,24 +207,17 @@ struct Entries<'t, I> {
 impl<'t, 'de, I: Iterator<Item = &'t Entry>> MapAccess<'de> for Entries<'t, I> {
     type Error = Failure;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Failure> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Failure> {
         let Some(entry) = self.entries.next() else {
             return Ok(None);
         };
         self.value = Some(entry.value);
         let key = seed.deserialize(word(&entry.key));
-        key.map(Some)
-            .map_err(|failure| failure.at(At::Key(entry.value)))
+        key.map(Some).map_err(|failure| failure.at(At::Key(entry.value)))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Failure> {
-        let id = self
-            .value
-            .take()
-            .ok_or_else(|| Failure::custom("a value before its key"))?;
+        let id = self.value.take().ok_or_else(|| Failure::custom("a value before its key"))?;
         let value = seed.deserialize(NodeDeserializer::new(self.tree, id));
         value.map_err(|failure| failure.at(At::Value(id)))
     }
@@ -268,10 +244,7 @@ mod tests {
             (".5", Plain::Float(0.5)),
             ("1e3", Plain::Float(1000.0)),
             ("-.inf", Plain::Float(f64::NEG_INFINITY)),
-            (
-                "18446744073709551616",
-                Plain::Float(18_446_744_073_709_551_616.0),
-            ),
+            ("18446744073709551616", Plain::Float(18_446_744_073_709_551_616.0)),
             ("inf", Plain::Text("inf")),
             ("nan", Plain::Text("nan")),
             ("infinity", Plain::Text("infinity")),

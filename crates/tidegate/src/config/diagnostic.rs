@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value, json};
 use tidegate_gateway::config::DocumentPath;
 
@@ -13,6 +13,9 @@ use super::source::Source;
 
 /// Characters of the longest message; what users wrote may be in it, however long.
 const LONGEST: usize = 400;
+
+/// Diagnostics that are shown at most.
+pub(super) const MOST: usize = 64;
 
 /// How bad something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,15 +56,8 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// An error at a place of the text.
-    pub(super) fn error(
-        source: &Arc<Source>,
-        span: Range<usize>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self {
-            span: Some(source.first_line(span)),
-            ..Self::of_source(source, message)
-        }
+    pub(super) fn error(source: &Arc<Source>, span: Range<usize>, message: impl Into<String>) -> Self {
+        Self { span: Some(source.first_line(span)), ..Self::of_source(source, message) }
     }
 
     /// An error that concerns a text as a whole.
@@ -83,26 +79,17 @@ impl Diagnostic {
 
     /// The same with the option that causes it.
     pub(super) fn path(self, path: DocumentPath) -> Self {
-        Self {
-            path: Some(path),
-            ..self
-        }
+        Self { path: Some(path), ..self }
     }
 
     /// The same with advice.
     pub(super) fn help(self, help: impl Into<String>) -> Self {
-        Self {
-            help: Some(help.into()),
-            ..self
-        }
+        Self { help: Some(help.into()), ..self }
     }
 
     /// The same, as a warning.
     pub(super) fn warning(self) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..self
-        }
+        Self { severity: Severity::Warning, ..self }
     }
 
     /// How bad it is.
@@ -142,10 +129,7 @@ impl Diagnostic {
         let title = self.severity.level().primary_title(Cow::Owned(message));
         let mut group = Group::with_title(title);
         if let Some(span) = &self.span {
-            let annotation = AnnotationKind::Primary.span(span.clone());
-            let snippet =
-                Snippet::source(self.source.text.as_str()).path(self.source.name.as_str());
-            group = group.element(snippet.annotation(annotation));
+            group = group.element(self.excerpt(span));
         }
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.as_str()));
@@ -153,11 +137,18 @@ impl Diagnostic {
         renderer.render(&[group])
     }
 
+    /// The line that `span` is on. Nothing else is handed over, because all of it would be laid out.
+    fn excerpt(&self, span: &Range<usize>) -> Snippet<'_, Annotation<'_>> {
+        let (start, line) = self.source.line(span.start);
+        let annotation = AnnotationKind::Primary.span(span.start - start..span.end - start);
+        Snippet::source(line)
+            .line_start(self.source.position(span.start).0)
+            .path(self.source.name.as_str())
+            .annotation(annotation)
+    }
+
     fn to_json(&self) -> Value {
-        let end = self
-            .span
-            .as_ref()
-            .map(|span| self.source.position(span.end));
+        let end = self.span.as_ref().map(|span| self.source.position(span.end));
         json!({
             "severity": self.severity.as_str(),
             "file": self.source.name,
@@ -179,7 +170,8 @@ fn shortened(message: String) -> String {
     }
 }
 
-/// Everything that was found in one configuration, in the order of the text.
+/// What was found in one configuration, in the order of the text: 64 diagnostics at most, and one more that
+/// says so when there are others.
 #[derive(Debug, Clone, Default)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
@@ -218,6 +210,14 @@ impl Diagnostics {
 impl From<Vec<Diagnostic>> for Diagnostics {
     fn from(mut list: Vec<Diagnostic>) -> Self {
         list.sort_by_key(Diagnostic::offset);
+        if let Some(first) = list.get(MOST) {
+            let more = Diagnostic {
+                severity: first.severity,
+                ..Diagnostic::of_source(&first.source, "has more problems than are shown here")
+            };
+            list.truncate(MOST);
+            list.push(more);
+        }
         Self(list)
     }
 }

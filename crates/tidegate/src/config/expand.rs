@@ -13,11 +13,7 @@ use super::source::Source;
 use super::tree::Tree;
 
 /// Expands every scalar, and returns what went wrong with those that are lost.
-pub(super) fn expand(
-    tree: &mut Tree,
-    source: &Arc<Source>,
-    environment: Environment<'_>,
-) -> Vec<Diagnostic> {
+pub(super) fn expand(tree: &mut Tree, source: &Arc<Source>, environment: Environment<'_>) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
     tree.change_scalars(|span, scalar| {
         if !scalar.text.contains('$') {
@@ -42,11 +38,7 @@ struct Fault {
 impl Fault {
     fn new(written: &str, message: String, help: Option<&'static str>) -> Self {
         let written = written.to_owned();
-        Self {
-            written,
-            message,
-            help,
-        }
+        Self { written, message, help }
     }
 
     /// Points at the expression, where the text of the scalar shows it as it is.
@@ -156,12 +148,7 @@ mod tests {
 
     #[test]
     fn other_dollar_signs_stand_for_themselves() {
-        for (text, expected) in [
-            ("^/a$", "^/a$"),
-            ("$PORT", "$PORT"),
-            ("a$$b", "a$b"),
-            ("$", "$"),
-        ] {
+        for (text, expected) in [("^/a$", "^/a$"), ("$PORT", "$PORT"), ("a$$b", "a$b"), ("$", "$")] {
             assert_eq!(result(text), Ok((expected.to_owned(), false)));
         }
     }

@@ -31,21 +31,12 @@ pub(super) struct Failure {
 
 impl Failure {
     fn new(message: String) -> Self {
-        Self {
-            at: None,
-            message,
-            help: None,
-            missing: None,
-            meant: None,
-        }
+        Self { at: None, message, help: None, missing: None, meant: None }
     }
 
     /// The same failure, at this place unless it has one already.
     pub(super) fn at(self, at: At) -> Self {
-        Self {
-            at: self.at.or(Some(at)),
-            ..self
-        }
+        Self { at: self.at.or(Some(at)), ..self }
     }
 
     fn unknown(kind: &str, written: &str, known: &'static [&'static str]) -> Self {
@@ -54,11 +45,7 @@ impl Failure {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("known here: {}", listed(known.iter().copied())),
         };
-        Self {
-            help: Some(help),
-            meant,
-            ..Self::new(format!("unknown {kind} `{}`", written.escape_debug()))
-        }
+        Self { help: Some(help), meant, ..Self::new(format!("unknown {kind} `{}`", written.escape_debug())) }
     }
 }
 
@@ -77,10 +64,7 @@ impl Error for Failure {
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let wanted = described(expected);
-        let scalar = !matches!(
-            unexpected,
-            Unexpected::Unit | Unexpected::Seq | Unexpected::Map
-        );
+        let scalar = !matches!(unexpected, Unexpected::Unit | Unexpected::Seq | Unexpected::Map);
         let help = match unexpected {
             Unexpected::Unit => Some("write a value, or leave the key out".to_owned()),
             Unexpected::Str(_) => None,
@@ -88,10 +72,7 @@ impl Error for Failure {
             _ => None,
         };
         let message = format!("expected {wanted}, found {}", found(unexpected));
-        Self {
-            help,
-            ..Self::new(message)
-        }
+        Self { help, ..Self::new(message) }
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -108,10 +89,7 @@ impl Error for Failure {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self {
-            missing: Some(field),
-            ..Self::new(format!("the key `{field}` is missing"))
-        }
+        Self { missing: Some(field), ..Self::new(format!("the key `{field}` is missing")) }
     }
 }
 

@@ -12,10 +12,7 @@ pub(super) fn unreadable(document: &Document, folder: &Path) -> Vec<Problem> {
     let named = named(document);
     let problem = |(path, file): (DocumentPath, &str)| {
         let error = readable(&folder.join(file)).err()?;
-        Some(Problem::new(
-            path,
-            format!("the file cannot be read: {error}"),
-        ))
+        Some(Problem::new(path, format!("the file cannot be read: {error}")))
     };
     named.into_iter().filter_map(problem).collect()
 }
@@ -40,11 +37,7 @@ fn named(document: &Document) -> Vec<(DocumentPath, &str)> {
     for (name, upstream) in &document.upstreams {
         let place = upstreams.key(name).key("tls");
         let Some(tls) = &upstream.tls else { continue };
-        for (key, file) in [
-            ("ca", &tls.ca),
-            ("certificate", &tls.certificate),
-            ("key", &tls.key),
-        ] {
+        for (key, file) in [("ca", &tls.ca), ("certificate", &tls.certificate), ("key", &tls.key)] {
             files.extend(file.as_deref().map(|file| (place.key(key), file)));
         }
     }

@@ -18,21 +18,10 @@ pub(super) fn parse(source: &Arc<Source>) -> Result<(Tree, Vec<Diagnostic>), Dia
     if let Err(error) = serde_json::from_str::<IgnoredAny>(&source.text) {
         let at = offset(&source.text, error.line(), error.column());
         let message = error.to_string();
-        let reason = message
-            .rsplit_once(" at line ")
-            .map_or(&*message, |parts| parts.0);
-        return Err(Diagnostic::error(
-            source,
-            at..at + 1,
-            format!("is not JSON: {reason}"),
-        ));
+        let reason = message.rsplit_once(" at line ").map_or(&*message, |parts| parts.0);
+        return Err(Diagnostic::error(source, at..at + 1, format!("is not JSON: {reason}")));
     }
-    let mut scanner = Scanner {
-        source,
-        at: 0,
-        tree: Tree::default(),
-        problems: Vec::new(),
-    };
+    let mut scanner = Scanner { source, at: 0, tree: Tree::default(), problems: Vec::new() };
     let root = scanner.value(0)?;
     scanner.tree.set_root(root);
     Ok((scanner.tree, scanner.problems))
@@ -68,9 +57,9 @@ impl Scanner<'_> {
             _ => Value::Scalar(self.scalar()),
         };
         let span = start..self.at;
-        self.tree.add(span.clone(), value).map_err(|_| {
-            Diagnostic::error(self.source, span, format!("more than {MOST_NODES} values"))
-        })
+        self.tree
+            .add(span.clone(), value)
+            .map_err(|_| Diagnostic::error(self.source, span, format!("more than {MOST_NODES} values")))
     }
 
     fn list(&mut self, depth: usize) -> Result<Value, Diagnostic> {
@@ -104,8 +93,7 @@ impl Scanner<'_> {
     fn repeated(&mut self, key: &str, span: Range<usize>, first: usize) {
         let (line, _) = self.source.position(first);
         let message = format!("the key `{key}` is in this map already, in line {line}");
-        self.problems
-            .push(Diagnostic::error(self.source, span, message));
+        self.problems.push(Diagnostic::error(self.source, span, message));
     }
 
     /// Goes to the next item, or behind the end of the list or map.
@@ -125,9 +113,7 @@ impl Scanner<'_> {
         let quoted = rest.starts_with('"');
         let length = match quoted {
             true => string_length(rest),
-            false => rest
-                .find([',', ']', '}', ' ', '\t', '\r', '\n'])
-                .unwrap_or(rest.len()),
+            false => rest.find([',', ']', '}', ' ', '\t', '\r', '\n']).unwrap_or(rest.len()),
         };
         let text = &rest[..length];
         self.at += length;
@@ -135,11 +121,7 @@ impl Scanner<'_> {
             true => serde_json::from_str(text).unwrap_or_default(),
             false => text.to_owned(),
         };
-        Scalar {
-            text,
-            quoted,
-            expanded: false,
-        }
+        Scalar { text, quoted, expanded: false }
     }
 
     fn skip_space(&mut self) {
@@ -149,12 +131,7 @@ impl Scanner<'_> {
 
     /// The next byte; 0, which JSON never has, at the end.
     fn peek(&self) -> u8 {
-        self.source
-            .text
-            .as_bytes()
-            .get(self.at)
-            .copied()
-            .unwrap_or(0)
+        self.source.text.as_bytes().get(self.at).copied().unwrap_or(0)
     }
 }
 

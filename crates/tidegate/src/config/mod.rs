@@ -93,12 +93,7 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Diagnos
 /// # Errors
 ///
 /// Everything that is wrong with it, in the order of its text.
-pub fn load_str(
-    name: &str,
-    text: &str,
-    format: Format,
-    environment: Environment<'_>,
-) -> Result<Loaded, Diagnostics> {
+pub fn load_str(name: &str, text: &str, format: Format, environment: Environment<'_>) -> Result<Loaded, Diagnostics> {
     let source = Source::new(name, text)?;
     load_source(&source, format, Path::new(""), environment)
 }
@@ -122,14 +117,8 @@ fn load_source(
     reader.add(files::unreadable(&document, folder));
     match check(&document, folder) {
         Ok(checked) if reader.is_valid() => {
-            let warnings = checked.warnings.into_iter();
-            let warnings = warnings.filter_map(|warning| reader.located(warning));
-            let warnings: Vec<_> = warnings.map(Diagnostic::warning).collect();
-            Ok(Loaded {
-                plan: checked.plan,
-                document,
-                warnings: warnings.into(),
-            })
+            let warnings = reader.warnings(checked.warnings);
+            Ok(Loaded { plan: checked.plan, document, warnings: warnings.into() })
         }
         Ok(_) => Err(reader.into_problems().into()),
         Err(problems) => {

@@ -9,14 +9,11 @@ use serde::Deserialize;
 use tidegate_gateway::config::{Document, Problem, Step};
 
 use super::deserialize::NodeDeserializer;
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, MOST};
 use super::failure::{At, Failure};
 use super::source::Source;
 use super::suggest::{closest, listed};
 use super::tree::{NodeId, Tree};
-
-/// Mistakes after which reading ends.
-const MOST_PROBLEMS: usize = 64;
 
 /// A tree that is read into a document.
 pub(super) struct Reader {
@@ -28,11 +25,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(source: &Arc<Source>, tree: Tree, problems: Vec<Diagnostic>) -> Self {
         let source = Arc::clone(source);
-        Self {
-            source,
-            tree,
-            problems,
-        }
+        Self { source, tree, problems }
     }
 
     /// What was found so far.
@@ -51,11 +44,11 @@ impl Reader {
         let root = self.tree.root();
         let Some(root) = root.filter(|root| self.tree.text_of(*root) != Some("")) else {
             let message = "is empty: at least one listener is needed";
-            self.problems
-                .push(Diagnostic::error(&self.source, 0..0, message));
+            self.problems.push(Diagnostic::error(&self.source, 0..0, message));
             return None;
         };
-        while self.problems.len() < MOST_PROBLEMS {
+        // One more than is shown, so that it can be said that there are more.
+        while self.problems.len() <= MOST {
             let failure = match Document::deserialize(NodeDeserializer::new(&self.tree, root)) {
                 Ok(document) => return Some(document),
                 Err(failure) => failure,
@@ -66,9 +59,6 @@ impl Reader {
                 return None;
             }
         }
-        let message = "has more problems than are shown here";
-        self.problems
-            .push(Diagnostic::of_source(&self.source, message));
         None
     }
 
@@ -101,15 +91,20 @@ impl Reader {
 
     /// Adds what checking the document found, each at its place in the text.
     pub(super) fn add(&mut self, problems: Vec<Problem>) {
-        for problem in problems {
-            if let Some(diagnostic) = self.located(problem) {
-                self.problems.push(diagnostic);
-            }
-        }
+        let room = (MOST + 1).saturating_sub(self.problems.len());
+        let located = problems.into_iter().filter_map(|problem| self.located(problem));
+        let located: Vec<_> = located.take(room).collect();
+        self.problems.extend(located);
+    }
+
+    /// What is odd, each at its place in the text.
+    pub(super) fn warnings(&self, warnings: Vec<Problem>) -> Vec<Diagnostic> {
+        let located = warnings.into_iter().filter_map(|warning| self.located(warning));
+        located.take(MOST + 1).map(Diagnostic::warning).collect()
     }
 
     /// A problem at its place; `None` when what was taken out explains it.
-    pub(super) fn located(&self, problem: Problem) -> Option<Diagnostic> {
+    fn located(&self, problem: Problem) -> Option<Diagnostic> {
         let (id, rest) = self.tree.find(&problem.path)?;
         let names = problem.refers_to.as_ref();
         let names = names.and_then(|path| self.tree.find(path));

@@ -29,10 +29,7 @@ error, and so is a key without a value.
 /// The reference document, in Markdown.
 pub fn reference() -> String {
     let schema = schema();
-    let mut writer = Writer {
-        definitions: &schema["$defs"],
-        text: INTRODUCTION.to_owned(),
-    };
+    let mut writer = Writer { definitions: &schema["$defs"], text: INTRODUCTION.to_owned() };
     writer.section("", &schema);
     writer.text
 }
@@ -79,9 +76,7 @@ impl<'s> Writer<'s> {
 
     /// What a reference points to, or the schema itself.
     fn resolved(&self, schema: &'s Value) -> &'s Value {
-        let name = schema["$ref"]
-            .as_str()
-            .and_then(|name| name.rsplit('/').next());
+        let name = schema["$ref"].as_str().and_then(|name| name.rsplit('/').next());
         name.map_or(schema, |name| &self.definitions[name])
     }
 
@@ -105,10 +100,7 @@ impl<'s> Writer<'s> {
     fn value(&self, path: &str, option: &'s Value) -> String {
         let own = self.resolved(option);
         if let Some(choices) = own["anyOf"].as_array() {
-            let choices: Vec<_> = choices
-                .iter()
-                .map(|choice| self.value(path, choice))
-                .collect();
+            let choices: Vec<_> = choices.iter().map(|choice| self.value(path, choice)).collect();
             return choices.join(", or ");
         }
         if own["properties"].is_object() {
@@ -122,10 +114,7 @@ impl<'s> Writer<'s> {
             return shown(&own["const"]);
         }
         if own["items"].is_object() {
-            return format!(
-                "list of: {}",
-                self.value(&format!("{path}[]"), &own["items"])
-            );
+            return format!("list of: {}", self.value(&format!("{path}[]"), &own["items"]));
         }
         if own["additionalProperties"].is_object() {
             let value = self.value(&format!("{path}.NAME"), &own["additionalProperties"]);
@@ -167,9 +156,7 @@ fn scalar(schema: &Value) -> String {
 
 /// The default of an option, or that it has to be written.
 fn default(name: &str, option: &Value, map: &Value) -> String {
-    let required = map["required"]
-        .as_array()
-        .is_some_and(|keys| keys.iter().any(|key| key == name));
+    let required = map["required"].as_array().is_some_and(|keys| keys.iter().any(|key| key == name));
     match &option["default"] {
         _ if required => "required".to_owned(),
         Value::Null if sentence(option).contains("Default: ") => "in the text".to_owned(),

@@ -29,10 +29,7 @@ impl Source {
         let name = path.display().to_string();
         match contents(path) {
             Ok(bytes) => Self::from_bytes(&name, bytes),
-            Err(error) => Err(Diagnostic::of_file(
-                &name,
-                format!("cannot be read: {error}"),
-            )),
+            Err(error) => Err(Diagnostic::of_file(&name, format!("cannot be read: {error}"))),
         }
     }
 
@@ -56,11 +53,7 @@ impl Source {
         };
         // To the YAML parser NUL is the end of the text, and the rest would be ignored.
         match source.text.find('\0') {
-            Some(at) => Err(Diagnostic::error(
-                &source,
-                at..at + 1,
-                "has a NUL character",
-            )),
+            Some(at) => Err(Diagnostic::error(&source, at..at + 1, "has a NUL character")),
             None => Ok(source),
         }
     }
@@ -76,6 +69,14 @@ impl Source {
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
         let line = 1 + before.bytes().filter(|byte| *byte == b'\n').count();
         (line, 1 + before[line_start..].chars().count())
+    }
+
+    /// The line with the byte at `offset`: where it starts, and its text without the end of the line.
+    pub(super) fn line(&self, offset: usize) -> (usize, &str) {
+        let (before, after) = self.text.split_at(self.floor(offset));
+        let start = before.rfind('\n').map_or(0, |end| end + 1);
+        let length = before.len() - start + after.find('\n').unwrap_or(after.len());
+        (start, self.text[start..start + length].trim_end_matches('\r'))
     }
 
     /// The part of `span` that is on its first line.
@@ -94,8 +95,6 @@ impl Source {
 fn contents(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte more than allowed tells a file that is too large, or has no end, from one that is not.
-    File::open(path)?
-        .take(LARGEST + 1)
-        .read_to_end(&mut bytes)?;
+    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -1,15 +1,10 @@
 //! What was probably meant by a name that does not exist.
 
 /// The candidate that is closest to `name`, if one is close: a third of the letters may be wrong.
-pub(super) fn closest<'a>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = name.to_lowercase().replace(['-', ' '], "_");
     let distance = |candidate: &str| strsim::damerau_levenshtein(&folded, candidate);
-    let scored = candidates
-        .into_iter()
-        .map(|candidate| (distance(candidate), candidate));
+    let scored = candidates.into_iter().map(|candidate| (distance(candidate), candidate));
     let (distance, candidate) = scored.min_by_key(|(distance, _)| *distance)?;
     let close = distance <= (name.chars().count().max(candidate.chars().count()) / 3).max(1);
     close.then_some(candidate)

@@ -180,10 +180,7 @@ routes:
   - respond: { status: 404 }
 ",
     );
-    assert_eq!(
-        lines(&loaded.warnings),
-        ["4:3 upstreams.spare: the upstream `spare` is never used"]
-    );
+    assert_eq!(lines(&loaded.warnings), ["4:3 upstreams.spare: the upstream `spare` is never used"]);
     let first = loaded.warnings.iter().next().map(Diagnostic::severity);
     assert_eq!(first, Some(Severity::Warning));
 }
@@ -203,37 +200,20 @@ routes: [ { respond: { status: 404 } } ]
     let errors = load(&path, &environment).expect_err("a folder is no key");
     let expected = "4:57 listeners[0].tls.certificates[0].key: the file cannot be read: ";
     let lines = lines(&errors);
-    assert!(
-        lines.len() == 1 && lines[0].starts_with(expected),
-        "{lines:?}"
-    );
+    assert!(lines.len() == 1 && lines[0].starts_with(expected), "{lines:?}");
 
     std::fs::write(&path, text.replace("key: .", "key: own.pem")).expect("the file is written");
-    let plan = load(&path, &environment)
-        .expect("both files are there")
-        .plan;
-    let tls = plan.listeners[0]
-        .tls
-        .as_ref()
-        .expect("the listener has TLS");
-    assert_eq!(
-        tls.certificates[0].certificate,
-        folder.path().join("own.pem")
-    );
+    let plan = load(&path, &environment).expect("both files are there").plan;
+    let tls = plan.listeners[0].tls.as_ref().expect("the listener has TLS");
+    assert_eq!(tls.certificates[0].certificate, folder.path().join("own.pem"));
 }
 
 #[test]
 fn files_that_cannot_be_read_are_reported() {
     for (path, expected) in [
-        (
-            "/does/not/exist.yaml",
-            "cannot be read: No such file or directory",
-        ),
+        ("/does/not/exist.yaml", "cannot be read: No such file or directory"),
         ("/", "has none of the endings that say its format"),
-        (
-            "gateway.conf",
-            "has none of the endings that say its format",
-        ),
+        ("gateway.conf", "has none of the endings that say its format"),
     ] {
         let errors = load(Path::new(path), &environment).expect_err("no such file");
         assert!(errors.to_string().contains(expected), "{errors}");

@@ -19,14 +19,9 @@ pub(super) fn parse(source: &Arc<Source>) -> Result<Tree, Vec<Diagnostic>> {
         };
         return Err(errors.iter().map(diagnostic).collect());
     }
-    let mut composer = Composer {
-        source,
-        tree: Tree::default(),
-    };
+    let mut composer = Composer { source, tree: Tree::default() };
     let span = table.span();
-    let root = composer
-        .table(table.get_ref(), span, 0)
-        .map_err(|error| vec![error])?;
+    let root = composer.table(table.get_ref(), span, 0).map_err(|error| vec![error])?;
     composer.tree.set_root(root);
     Ok(composer.tree)
 }
@@ -41,11 +36,7 @@ type Span = std::ops::Range<usize>;
 impl Composer<'_> {
     fn value(&mut self, value: &Spanned<DeValue<'_>>, depth: usize) -> Result<NodeId, Diagnostic> {
         let span = value.span();
-        let plain = |text: String| Scalar {
-            text,
-            quoted: false,
-            expanded: false,
-        };
+        let plain = |text: String| Scalar { text, quoted: false, expanded: false };
         let scalar = match value.get_ref() {
             DeValue::Table(table) => return self.table(table, span, depth),
             DeValue::Array(items) => return self.array(items, span, depth),
@@ -53,34 +44,18 @@ impl Composer<'_> {
             DeValue::Float(float) => plain(float.as_str().to_owned()),
             DeValue::Boolean(value) => plain(value.to_string()),
             DeValue::Datetime(datetime) => plain(datetime.to_string()),
-            DeValue::String(text) => Scalar {
-                quoted: true,
-                ..plain(text.clone().into_owned())
-            },
+            DeValue::String(text) => Scalar { quoted: true, ..plain(text.clone().into_owned()) },
         };
         self.add(span, Value::Scalar(scalar))
     }
 
-    fn array(
-        &mut self,
-        items: &toml::de::DeArray<'_>,
-        span: Span,
-        depth: usize,
-    ) -> Result<NodeId, Diagnostic> {
+    fn array(&mut self, items: &toml::de::DeArray<'_>, span: Span, depth: usize) -> Result<NodeId, Diagnostic> {
         self.check_depth(&span, depth)?;
-        let items: Result<_, _> = items
-            .iter()
-            .map(|item| self.value(item, depth + 1))
-            .collect();
+        let items: Result<_, _> = items.iter().map(|item| self.value(item, depth + 1)).collect();
         self.add(span, Value::Sequence(items?))
     }
 
-    fn table(
-        &mut self,
-        table: &DeTable<'_>,
-        span: Span,
-        depth: usize,
-    ) -> Result<NodeId, Diagnostic> {
+    fn table(&mut self, table: &DeTable<'_>, span: Span, depth: usize) -> Result<NodeId, Diagnostic> {
         self.check_depth(&span, depth)?;
         let entry = |(key, value): (&Spanned<std::borrow::Cow<'_, str>>, _)| {
             let name = key.get_ref().clone().into_owned();
@@ -99,9 +74,9 @@ impl Composer<'_> {
     }
 
     fn add(&mut self, span: Span, value: Value) -> Result<NodeId, Diagnostic> {
-        self.tree.add(span.clone(), value).map_err(|_| {
-            Diagnostic::error(self.source, span, format!("more than {MOST_NODES} values"))
-        })
+        self.tree
+            .add(span.clone(), value)
+            .map_err(|_| Diagnostic::error(self.source, span, format!("more than {MOST_NODES} values")))
     }
 }
 

@@ -56,12 +56,7 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new(key: String, key_span: Range<usize>, value: NodeId) -> Self {
         let meant = None;
-        Self {
-            key,
-            key_span,
-            value,
-            meant,
-        }
+        Self { key, key_span, value, meant }
     }
 }
 
@@ -90,11 +85,7 @@ impl Tree {
         if self.nodes.len() >= MOST_NODES {
             return Err(TooMany);
         }
-        self.nodes.push(Node {
-            span,
-            value,
-            presence: Presence::Present,
-        });
+        self.nodes.push(Node { span, value, presence: Presence::Present });
         Ok(NodeId(self.nodes.len() - 1))
     }
 
@@ -113,10 +104,7 @@ impl Tree {
     }
 
     /// Changes every scalar that `change`, which sees its place too, finds nothing wrong with, and loses the others.
-    pub(super) fn change_scalars(
-        &mut self,
-        mut change: impl FnMut(Range<usize>, &mut Scalar) -> Result<(), ()>,
-    ) {
+    pub(super) fn change_scalars(&mut self, mut change: impl FnMut(Range<usize>, &mut Scalar) -> Result<(), ()>) {
         for node in &mut self.nodes {
             if let Value::Scalar(scalar) = &mut node.value
                 && change(node.span.clone(), scalar).is_err()
@@ -173,9 +161,7 @@ impl Tree {
         for node in &mut self.nodes {
             if let Value::Map(entries) = &mut node.value {
                 let entry = entries.iter_mut().find(|entry| entry.value == id);
-                entry
-                    .into_iter()
-                    .for_each(|entry| entry.meant = Some(meant));
+                entry.into_iter().for_each(|entry| entry.meant = Some(meant));
             }
         }
     }
@@ -199,10 +185,7 @@ impl Tree {
             return false;
         };
         let named = |entry: &&Entry| entry.key == key || entry.meant == Some(key);
-        entries
-            .iter()
-            .filter(named)
-            .any(|entry| self.is_lost(entry.value))
+        entries.iter().filter(named).any(|entry| self.is_lost(entry.value))
     }
 
     /// The text of a scalar.

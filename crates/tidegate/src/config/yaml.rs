@@ -115,25 +115,15 @@ impl<'s> Composer<'s> {
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
             Event::DocumentStart(_) => self.document(span),
-            Event::Scalar(.., Some(_))
-            | Event::SequenceStart(_, Some(_))
-            | Event::MappingStart(_, Some(_)) => Err(self.error(span, "tags are not supported")),
-            Event::Scalar(text, style, anchor, None) => self.scalar(&text, style, anchor, span),
-            Event::SequenceStart(anchor, None) => {
-                self.open(anchor, span, Content::Sequence(Vec::new()))
+            Event::Scalar(.., Some(_)) | Event::SequenceStart(_, Some(_)) | Event::MappingStart(_, Some(_)) => {
+                Err(self.error(span, "tags are not supported"))
             }
+            Event::Scalar(text, style, anchor, None) => self.scalar(&text, style, anchor, span),
+            Event::SequenceStart(anchor, None) => self.open(anchor, span, Content::Sequence(Vec::new())),
             Event::MappingStart(anchor, None) => {
                 let (entries, known) = (Vec::new(), HashMap::new());
                 let key = None;
-                self.open(
-                    anchor,
-                    span,
-                    Content::Map {
-                        entries,
-                        key,
-                        known,
-                    },
-                )
+                self.open(anchor, span, Content::Map { entries, key, known })
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span.end),
             Event::Alias(anchor) => self.alias(anchor, span),
@@ -148,40 +138,22 @@ impl<'s> Composer<'s> {
         }
     }
 
-    fn scalar(
-        &mut self,
-        text: &str,
-        style: ScalarStyle,
-        anchor: usize,
-        span: Range<usize>,
-    ) -> Result<(), Diagnostic> {
+    fn scalar(&mut self, text: &str, style: ScalarStyle, anchor: usize, span: Range<usize>) -> Result<(), Diagnostic> {
         let text = match self.masked {
             true => mask::unmask(text),
             false => text.to_owned(),
         };
-        if let Some(Content::Map {
-            key: key @ None, ..
-        }) = self.open.last_mut().map(|open| &mut open.content)
-        {
+        if let Some(Content::Map { key: key @ None, .. }) = self.open.last_mut().map(|open| &mut open.content) {
             *key = Some((text, span));
             return Ok(());
         }
-        let value = Value::Scalar(Scalar {
-            text,
-            quoted: style != ScalarStyle::Plain,
-            expanded: false,
-        });
+        let value = Value::Scalar(Scalar { text, quoted: style != ScalarStyle::Plain, expanded: false });
         let id = self.add(span.clone(), value)?;
         let (nodes, height) = (1, 0);
         self.put(Sized { id, nodes, height }, anchor, span)
     }
 
-    fn open(
-        &mut self,
-        anchor: usize,
-        span: Range<usize>,
-        content: Content,
-    ) -> Result<(), Diagnostic> {
+    fn open(&mut self, anchor: usize, span: Range<usize>, content: Content) -> Result<(), Diagnostic> {
         if let Some(Content::Map { key: None, .. }) = self.open.last().map(|open| &open.content) {
             return Err(self.error(span, "a key cannot be a list or a map"));
         }
@@ -190,13 +162,7 @@ impl<'s> Composer<'s> {
         }
         let (nodes, height) = (1, 0);
         let start = span.start;
-        self.open.push(Open {
-            start,
-            anchor,
-            nodes,
-            height,
-            content,
-        });
+        self.open.push(Open { start, anchor, nodes, height, content });
         Ok(())
     }
 
@@ -250,11 +216,7 @@ impl<'s> Composer<'s> {
                 items.push(value.id);
                 None
             }
-            Content::Map {
-                entries,
-                key,
-                known,
-            } => entry(entries, known, key.take(), value.id),
+            Content::Map { entries, key, known } => entry(entries, known, key.take(), value.id),
         };
         if let Some((key, span, first)) = repeated {
             let (line, _) = self.source.position(first);

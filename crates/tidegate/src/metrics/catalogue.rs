@@ -74,8 +74,8 @@ catalogue! {
         "Client connections that were let in.";
     LISTENER_OPEN_CONNECTIONS = Gauge "listener_open_connections" None, ["listener"],
         "Client connections open now.";
-    LISTENER_REFUSED_CONNECTIONS = Counter "listener_refused_connections" None, ["listener"],
-        "Client connections closed at once because the connection limit was reached.";
+    LISTENER_DELAYED_CONNECTIONS = Counter "listener_delayed_connections" None, ["listener"],
+        "Client connections that had to wait because the connection limit was reached.";
     LISTENER_HANDSHAKE_FAILURES = Counter "listener_handshake_failures" None, ["listener"],
         "Client connections that never got to HTTP because the TLS handshake or the PROXY header failed.";
     LISTENER_PROTOCOL_ERRORS = Counter "listener_protocol_errors" None, ["listener"],

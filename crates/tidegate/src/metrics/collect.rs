@@ -76,7 +76,7 @@ type Read<L, T> = [(L, T)];
 fn listeners(encoder: &mut DescriptorEncoder<'_>, all: &Read<&str, ListenerTotals>) -> fmt::Result {
     counters(encoder, &catalogue::LISTENER_CONNECTIONS, all, |totals| totals.accepted)?;
     gauges(encoder, &catalogue::LISTENER_OPEN_CONNECTIONS, all, |totals| totals.open)?;
-    counters(encoder, &catalogue::LISTENER_REFUSED_CONNECTIONS, all, |totals| totals.refused)?;
+    counters(encoder, &catalogue::LISTENER_DELAYED_CONNECTIONS, all, |totals| totals.delayed)?;
     counters(encoder, &catalogue::LISTENER_HANDSHAKE_FAILURES, all, |totals| totals.handshake_failures)?;
     counters(encoder, &catalogue::LISTENER_PROTOCOL_ERRORS, all, |totals| totals.protocol_errors)?;
     let mut family = open(encoder, &catalogue::LISTENER_REQUESTS)?;

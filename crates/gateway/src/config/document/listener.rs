@@ -49,6 +49,7 @@ pub struct Listener {
 pub struct ListenerTls {
     /// Certificates, chosen by the name that a client asks for. The first one answers clients that ask for
     /// none. At least one.
+    #[schemars(length(min = 1))]
     pub certificates: Vec<Certificate>,
 
     /// The oldest version that a client may speak.
@@ -85,6 +86,7 @@ pub enum TlsVersion {
 pub struct ProxyProtocol {
     /// Networks or addresses whose connections must begin with a PROXY header. Everybody else's must not.
     /// At least one.
+    #[schemars(length(min = 1))]
     pub trusted: Vec<String>,
 }
 

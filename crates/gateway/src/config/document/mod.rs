@@ -37,6 +37,7 @@ pub struct Document {
     pub workers: Option<Count<1, 256>>,
 
     /// Where clients connect. At least one.
+    #[schemars(length(min = 1))]
     pub listeners: Vec<Listener>,
 
     /// The admin listener with health and metrics, on its own thread; or `off`.

@@ -15,6 +15,11 @@ use crate::config::units::{Count, OneOrMany, OrOff, OrUnlimited, Size};
 /// Which requests are answered, and how: by exactly one of `upstream`, `respond` and `redirect`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    { "required": ["upstream"] },
+    { "required": ["respond"] },
+    { "required": ["redirect"] },
+]))]
 pub struct Route {
     /// Its name in logs and metrics, unique. Default: from its path, such as `prefix /api`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -16,6 +16,7 @@ use crate::config::units::{Count, DAY, OrOff, OrUnlimited, Period};
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// Where the service is. At least one.
+    #[schemars(length(min = 1))]
     pub endpoints: Vec<Endpoint>,
 
     /// How an endpoint is chosen for a request.

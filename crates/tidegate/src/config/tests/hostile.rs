@@ -13,10 +13,7 @@ fn aliases_that_multiply_are_refused() {
         let names = vec![format!("*a{}", level - 1); 10].join(", ");
         text.push_str(&format!("a{level}: &a{level} [{names}]\n"));
     }
-    assert_eq!(
-        errors(&text, Format::Yaml),
-        ["6:55 more than 1048576 values, counting what aliases repeat"]
-    );
+    assert_eq!(errors(&text, Format::Yaml), ["6:55 more than 1048576 values, counting what aliases repeat"]);
 }
 
 #[test]
@@ -25,10 +22,7 @@ fn aliases_that_deepen_are_refused() {
     for level in 1..40 {
         text.push_str(&format!("a{level}: &a{level} [*a{}]\n", level - 1));
     }
-    assert_eq!(
-        errors(&text, Format::Yaml),
-        ["32:12 is nested more than 32 levels deep"]
-    );
+    assert_eq!(errors(&text, Format::Yaml), ["32:12 is nested more than 32 levels deep"]);
 }
 
 #[test]
@@ -38,12 +32,9 @@ fn deep_nesting_is_refused_in_every_format() {
         let json = format!("{{\"a\": {lists}{}}}", "]".repeat(depth));
         let toml = format!("a = {lists}{}", "]".repeat(depth));
         let maps = "{a: ".repeat(depth);
-        for (text, format) in [
-            (lists.as_str(), Format::Yaml),
-            (&maps, Format::Yaml),
-            (&json, Format::Json),
-            (&toml, Format::Toml),
-        ] {
+        for (text, format) in
+            [(lists.as_str(), Format::Yaml), (&maps, Format::Yaml), (&json, Format::Json), (&toml, Format::Toml)]
+        {
             let found = errors(text, format);
             let named = |line: &String| line.contains("nested") || line.contains("recursion");
             assert!(found.iter().any(named), "{format:?} {depth} {found:?}");
@@ -55,8 +46,7 @@ fn deep_nesting_is_refused_in_every_format() {
 fn text_that_is_not_utf8_is_refused_at_its_place() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("gateway.yaml");
-    std::fs::write(&path, b"\xef\xbb\xbfworkers: 1\n# \xc3\xbc \xff\xfe\n")
-        .expect("the file is written");
+    std::fs::write(&path, b"\xef\xbb\xbfworkers: 1\n# \xc3\xbc \xff\xfe\n").expect("the file is written");
     let errors = load(&path, &environment).expect_err("not UTF-8");
     assert_eq!(lines(&errors), ["2:5 is not UTF-8"]);
 }

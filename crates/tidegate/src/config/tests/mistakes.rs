@@ -13,71 +13,32 @@ routes: [ { upstream: app } ]
 fn each_mistake_is_said_at_its_place() {
     for (text, expected) in [
         // Keys.
-        (
-            "workrs: 1",
-            "1:1 workrs: unknown key `workrs` | did you mean `workers`?",
-        ),
-        (
-            "reload: { wach: true }",
-            "1:11 reload.wach: unknown key `wach` | did you mean `watch`?",
-        ),
-        (
-            "reload: { often: true }",
-            "1:11 reload.often: unknown key `often` | known here: `watch`",
-        ),
-        (
-            "log:\n  level: info\n  level: warn",
-            "3:3 the key `level` is in this map already, in line 2",
-        ),
+        ("workrs: 1", "1:1 workrs: unknown key `workrs` | did you mean `workers`?"),
+        ("reload: { wach: true }", "1:11 reload.wach: unknown key `wach` | did you mean `watch`?"),
+        ("reload: { often: true }", "1:11 reload.often: unknown key `often` | known here: `watch`"),
+        ("log:\n  level: info\n  level: warn", "3:3 the key `level` is in this map already, in line 2"),
         ("? [a]\n: b", "1:3 a key cannot be a list or a map"),
         // Types.
-        (
-            "workers: many",
-            "1:10 workers: expected a whole number from 1 to 256, found `many`",
-        ),
-        (
-            "workers: 0",
-            "1:10 workers: expected a whole number from 1 to 256, found the number `0`",
-        ),
-        (
-            "workers: 1.5",
-            "1:10 workers: expected a whole number from 1 to 256, found the number `1.5`",
-        ),
-        (
-            "workers: \"4\"",
-            "1:10 workers: expected a whole number from 1 to 256, found `4`",
-        ),
-        (
-            "workers: [1]",
-            "1:1 workers: expected a whole number from 1 to 256, found a list",
-        ),
+        ("workers: many", "1:10 workers: expected a whole number from 1 to 256, found `many`"),
+        ("workers: 0", "1:10 workers: expected a whole number from 1 to 256, found the number `0`"),
+        ("workers: 1.5", "1:10 workers: expected a whole number from 1 to 256, found the number `1.5`"),
+        ("workers: \"4\"", "1:10 workers: expected a whole number from 1 to 256, found `4`"),
+        ("workers: [1]", "1:1 workers: expected a whole number from 1 to 256, found a list"),
         (
             "workers:",
             "1:8 workers: expected a whole number from 1 to 256, found nothing | write a value, or leave the key out",
         ),
-        (
-            "reload: { watch: yes }",
-            "1:18 reload.watch: expected `true` or `false`, found `yes`",
-        ),
+        ("reload: { watch: yes }", "1:18 reload.watch: expected `true` or `false`, found `yes`"),
         ("reload: [true]", "1:1 reload: expected a map, found a list"),
         ("reload: true", "1:9 reload: expected a map, found `true`"),
-        (
-            "admin: { address: 9901 }",
-            "1:19 admin.address: expected text, found the number `9901` | write it in quotes",
-        ),
+        ("admin: { address: 9901 }", "1:19 admin.address: expected text, found the number `9901` | write it in quotes"),
         // Words.
-        (
-            "log: { level: inf }",
-            "1:15 log.level: unknown value `inf` | did you mean `info`?",
-        ),
+        ("log: { level: inf }", "1:15 log.level: unknown value `inf` | did you mean `info`?"),
         (
             "log: { level: loud }",
             "1:15 log.level: unknown value `loud` | known here: `error`, `warn`, `info`, `debug`, `trace`",
         ),
-        (
-            "log: { level: [info] }",
-            "1:8 log.level: expected a word, found a list",
-        ),
+        ("log: { level: [info] }", "1:8 log.level: expected a word, found a list"),
         // Units.
         (
             "shutdown: { drain: 30 }",
@@ -87,23 +48,11 @@ fn each_mistake_is_said_at_its_place() {
             "shutdown: { drain: 1 minute }",
             "1:20 shutdown.drain: expected a time such as `500ms`, `2s`, `5m` or `1h`, found `1 minute`",
         ),
-        (
-            "shutdown: { drain: 25h }",
-            "1:20 shutdown.drain: `25h` is not from 0s to 24h",
-        ),
+        ("shutdown: { drain: 25h }", "1:20 shutdown.drain: `25h` is not from 0s to 24h"),
         // Variables.
-        (
-            "workers: ${NONE}",
-            "1:10 the variable `NONE` is not set | set it, or give it a default: `${NAME:-default}`",
-        ),
-        (
-            "workers: ${WORD}",
-            "1:10 workers: expected a whole number from 1 to 256, found `many`",
-        ),
-        (
-            "workers: ${LIST}",
-            "1:10 workers: expected a whole number from 1 to 256, found `[1, 2]`",
-        ),
+        ("workers: ${NONE}", "1:10 the variable `NONE` is not set | set it, or give it a default: `${NAME:-default}`"),
+        ("workers: ${WORD}", "1:10 workers: expected a whole number from 1 to 256, found `many`"),
+        ("workers: ${LIST}", "1:10 workers: expected a whole number from 1 to 256, found `[1, 2]`"),
         (
             "log: { level: ${EMPTY} }",
             "1:15 log.level: expected a word, found nothing | write a value, or leave the key out",
@@ -121,10 +70,7 @@ fn each_mistake_is_said_at_its_place() {
         ),
         // YAML that is not for configurations.
         ("workers: !!int 1", "1:10 tags are not supported"),
-        (
-            "log: &a\n  level: *a",
-            "2:10 an alias inside the value that it names",
-        ),
+        ("log: &a\n  level: *a", "2:10 an alias inside the value that it names"),
     ] {
         let text = format!("{text}{REST}");
         assert_eq!(errors(&text, Format::Yaml), [expected], "{text}");
@@ -134,22 +80,12 @@ fn each_mistake_is_said_at_its_place() {
 #[test]
 fn routes_and_upstreams_have_their_own_mistakes() {
     let document = |upstreams: &str, routes: &str| {
-        format!(
-            "listeners: [{{ address: 127.0.0.1:0 }}]\nupstreams:\n{upstreams}\nroutes:\n{routes}\n"
-        )
+        format!("listeners: [{{ address: 127.0.0.1:0 }}]\nupstreams:\n{upstreams}\nroutes:\n{routes}\n")
     };
     let app = "  app: { endpoints: [app:80] }";
     for (upstreams, routes, expected) in [
-        (
-            app,
-            "  - upstream: ap",
-            "5:15 routes[0].upstream: there is no upstream `ap` | did you mean `app`?",
-        ),
-        (
-            app,
-            "  - upstream: web",
-            "5:15 routes[0].upstream: there is no upstream `web` | known: `app`",
-        ),
+        (app, "  - upstream: ap", "5:15 routes[0].upstream: there is no upstream `ap` | did you mean `app`?"),
+        (app, "  - upstream: web", "5:15 routes[0].upstream: there is no upstream `web` | known: `app`"),
         (
             app,
             "  - match: { prefix: / }",
@@ -171,16 +107,8 @@ fn routes_and_upstreams_have_their_own_mistakes() {
             "  - upstream: app\n    match:\n      query: { a: { regex: x, present: true } }",
             "7:16 routes[0].match.query.a: needs exactly one of `regex` and `present`",
         ),
-        (
-            app,
-            "  - respond: {}",
-            "5:5 routes[0].respond: the key `status` is missing",
-        ),
-        (
-            "  app: {}",
-            "  - upstream: app",
-            "3:3 upstreams.app: the key `endpoints` is missing",
-        ),
+        (app, "  - respond: {}", "5:5 routes[0].respond: the key `status` is missing"),
+        ("  app: {}", "  - upstream: app", "3:3 upstreams.app: the key `endpoints` is missing"),
         (
             "  app: { endpoints: app:80 }",
             "  - upstream: app",
@@ -286,90 +214,34 @@ fn mistakes_after_the_64th_are_not_said() {
     let listeners = "  - { address: 127.0.0.1:0, x: 1 }\n".repeat(100);
     let found = errors(&format!("listeners:\n{listeners}"), Format::Yaml);
     assert_eq!(found.len(), 65);
-    assert_eq!(found[0], "0:0 has more problems than are shown here");
+    assert_eq!(found[64], "0:0 has more problems than are shown here");
 }
 
 #[test]
 fn syntax_errors_have_their_place() {
     for (text, format, expected) in [
-        (
-            "a: [1",
-            Format::Yaml,
-            "1:6 is not YAML: while parsing a flow sequence, expected ',' or ']'",
-        ),
-        (
-            "a: 1\n b: 2",
-            Format::Yaml,
-            "2:3 is not YAML: mapping values are not allowed in this context",
-        ),
-        (
-            "\"ü\": \"x",
-            Format::Yaml,
-            "1:6 is not YAML: while scanning a quoted scalar, found unexpected end of stream",
-        ),
-        (
-            "a: *none",
-            Format::Yaml,
-            "1:4 is not YAML: while parsing node, found unknown anchor",
-        ),
-        (
-            "---\na: 1\n---\nb: 2",
-            Format::Yaml,
-            "3:1 a configuration is one YAML document",
-        ),
+        ("a: [1", Format::Yaml, "1:6 is not YAML: while parsing a flow sequence, expected ',' or ']'"),
+        ("a: 1\n b: 2", Format::Yaml, "2:3 is not YAML: mapping values are not allowed in this context"),
+        ("\"ü\": \"x", Format::Yaml, "1:6 is not YAML: while scanning a quoted scalar, found unexpected end of stream"),
+        ("a: *none", Format::Yaml, "1:4 is not YAML: while parsing node, found unknown anchor"),
+        ("---\na: 1\n---\nb: 2", Format::Yaml, "3:1 a configuration is one YAML document"),
         ("a\0b", Format::Yaml, "1:2 has a NUL character"),
-        (
-            "",
-            Format::Yaml,
-            "1:1 is empty: at least one listener is needed",
-        ),
-        (
-            "# nothing\n",
-            Format::Yaml,
-            "1:1 is empty: at least one listener is needed",
-        ),
-        (
-            "---\n",
-            Format::Yaml,
-            "1:1 is empty: at least one listener is needed",
-        ),
+        ("", Format::Yaml, "1:1 is empty: at least one listener is needed"),
+        ("# nothing\n", Format::Yaml, "1:1 is empty: at least one listener is needed"),
+        ("---\n", Format::Yaml, "1:1 is empty: at least one listener is needed"),
         ("{}", Format::Yaml, "1:1 the key `listeners` is missing"),
         ("[]", Format::Yaml, "1:1 expected a map, found a list"),
-        (
-            "{\"a\": 1,}",
-            Format::Json,
-            "1:9 is not JSON: key must be a string",
-        ),
-        (
-            "{\n  \"ü\" 1\n}",
-            Format::Json,
-            "2:7 is not JSON: expected `:`",
-        ),
-        (
-            "{\"a\": 1",
-            Format::Json,
-            "1:7 is not JSON: EOF while parsing an object",
-        ),
-        (
-            "",
-            Format::Json,
-            "1:1 is not JSON: EOF while parsing a value",
-        ),
-        (
-            "{} {}",
-            Format::Json,
-            "1:4 is not JSON: trailing characters",
-        ),
+        ("{\"a\": 1,}", Format::Json, "1:9 is not JSON: key must be a string"),
+        ("{\n  \"ü\" 1\n}", Format::Json, "2:7 is not JSON: expected `:`"),
+        ("{\"a\": 1", Format::Json, "1:7 is not JSON: EOF while parsing an object"),
+        ("", Format::Json, "1:1 is not JSON: EOF while parsing a value"),
+        ("{} {}", Format::Json, "1:4 is not JSON: trailing characters"),
         (
             "{ \"log\": {}, \"log\": {}, \"listeners\": [] }",
             Format::Json,
             "1:14 the key `log` is in this map already, in line 1",
         ),
-        (
-            "a = 1\na = 2",
-            Format::Toml,
-            "2:1 is not TOML: duplicate key",
-        ),
+        ("a = 1\na = 2", Format::Toml, "2:1 is not TOML: duplicate key"),
         ("", Format::Toml, "1:1 the key `listeners` is missing"),
     ] {
         let found = errors(text, format);
@@ -414,10 +286,7 @@ fn places_are_right_in_every_format() {
         ]
     );
     let wide = "listeners: [ { address: 127.0.0.1:0 } ] # ü\n\"ü\": 1 # 試験\nworkers: \"試\"\n";
-    assert_eq!(
-        errors(wide, Format::Yaml)[1],
-        "3:10 workers: expected a whole number from 1 to 256, found `試`"
-    );
+    assert_eq!(errors(wide, Format::Yaml)[1], "3:10 workers: expected a whole number from 1 to 256, found `試`");
 }
 
 #[test]
@@ -460,13 +329,10 @@ fn programs_get_the_same_as_json() {
 
 #[test]
 fn variables_add_no_structure() {
-    let text =
-        format!("workers: 1{REST}access_log: {{ to: ${{LIST}} }}\nlog: {{ level: ${{MAP}} }}");
+    let text = format!("workers: 1{REST}access_log: {{ to: ${{LIST}} }}\nlog: {{ level: ${{MAP}} }}");
     assert_eq!(
         errors(&text, Format::Yaml),
-        [
-            "6:15 log.level: unknown value `x\\n  balance: least_requests` \
-             | known here: `error`, `warn`, `info`, `debug`, `trace`",
-        ]
+        ["6:15 log.level: unknown value `x\\n  balance: least_requests` \
+             | known here: `error`, `warn`, `info`, `debug`, `trace`",]
     );
 }

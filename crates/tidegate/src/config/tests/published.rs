@@ -43,13 +43,7 @@ fn complete_example() -> String {
 fn the_complete_example_shows_every_option() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::create_dir(folder.path().join("tls")).expect("a folder is made");
-    for name in [
-        "example.test.pem",
-        "example.test.key",
-        "internal-ca.pem",
-        "gateway.pem",
-        "gateway.key",
-    ] {
+    for name in ["example.test.pem", "example.test.key", "internal-ca.pem", "gateway.pem", "gateway.key"] {
         fs::write(folder.path().join("tls").join(name), "").expect("a file is written");
     }
     let path = folder.path().join("tidegate.yaml");
@@ -59,11 +53,7 @@ fn the_complete_example_shows_every_option() {
     let source = Source::new("example", &complete_example()).expect("the example is text");
     let (tree, _) = yaml::parse(&source).expect("the example is YAML");
     let mut shown = BTreeSet::new();
-    keys(
-        &tree,
-        tree.root().expect("the example has content"),
-        &mut shown,
-    );
+    keys(&tree, tree.root().expect("the example has content"), &mut shown);
     let mut known = BTreeSet::new();
     properties(&schema(), &mut known);
     let missing: Vec<_> = known.difference(&shown).collect();
@@ -119,10 +109,7 @@ fn the_example_has_the_defaults_that_it_claims() {
 #[test]
 fn the_reference_is_up_to_date() {
     let published = fs::read_to_string(project().join("docs/reference.md")).expect("it is there");
-    assert!(
-        published == reference(),
-        "run `cargo run -p tidegate -- reference > docs/reference.md`"
-    );
+    assert!(published == reference(), "run `cargo run -p tidegate -- reference > docs/reference.md`");
 }
 
 #[test]
@@ -134,11 +121,7 @@ fn every_link_of_the_reference_leads_to_a_section() {
         .filter_map(|line| line.strip_prefix("## "))
         .map(|title| title.to_lowercase().chars().filter(kept).collect())
         .collect();
-    let links: Vec<_> = text
-        .split("](#")
-        .skip(1)
-        .filter_map(|rest| rest.split(')').next())
-        .collect();
+    let links: Vec<_> = text.split("](#").skip(1).filter_map(|rest| rest.split(')').next()).collect();
     assert!(links.len() > 20);
     for link in links {
         assert!(sections.contains(link), "{link}");
@@ -148,10 +131,7 @@ fn every_link_of_the_reference_leads_to_a_section() {
 #[test]
 fn every_option_is_described_and_nothing_may_be_null() {
     let schema = schema();
-    assert_eq!(
-        schema["$schema"],
-        "https://json-schema.org/draft/2020-12/schema"
-    );
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert_eq!(schema["required"], serde_json::json!(["listeners"]));
     described("the document", &schema);
     let definitions = schema["$defs"].as_object().expect("there are definitions");

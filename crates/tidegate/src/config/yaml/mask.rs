@@ -26,11 +26,7 @@ pub(super) fn mask(text: &str) -> Cow<'_, str> {
         rest = &rest[start..];
         let length = expression(rest).unwrap_or("${".len());
         let hide = length > "${".len();
-        masked.extend(
-            rest[..length]
-                .chars()
-                .map(|c| if hide { hidden(c) } else { c }),
-        );
+        masked.extend(rest[..length].chars().map(|c| if hide { hidden(c) } else { c }));
         rest = &rest[length..];
     }
     masked.push_str(rest);
@@ -79,16 +75,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_left_alone() {
-        for text in [
-            "$A {b}",
-            "${",
-            "${A",
-            "${A\n}",
-            "${1}",
-            "${}",
-            "${A B}",
-            "\u{e041} ${A}",
-        ] {
+        for text in ["$A {b}", "${", "${A", "${A\n}", "${1}", "${}", "${A B}", "\u{e041} ${A}"] {
             assert_eq!(mask(text), text);
         }
     }

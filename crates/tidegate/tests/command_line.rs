@@ -1,0 +1,134 @@
+//! The program as a shell sees it: arguments in, text and exit codes out.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn tidegate(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .env("APP", "app.test:80")
+        .output()
+        .expect("the program starts")
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).expect("the output is text")
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).expect("the output is text")
+}
+
+const VALID: &str = "
+listeners: [ { address: 127.0.0.1:0 }, { address: 127.0.0.1:0 } ]
+upstreams: { app: { endpoints: [ \"${APP}\" ] } }
+routes: [ { upstream: app } ]
+";
+
+#[test]
+fn validate_says_what_a_valid_file_has() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("tidegate.yaml"), VALID).expect("the file is written");
+    let expected = "tidegate.yaml is valid: 2 listeners, 1 upstream, 1 route\n";
+    for arguments in [&["validate"][..], &["validate", "tidegate.yaml"]] {
+        let output = tidegate(folder.path(), arguments);
+        assert_eq!(stdout(&output), expected);
+        assert_eq!(stderr(&output), "");
+        assert_eq!(output.status.code(), Some(0));
+    }
+}
+
+#[test]
+fn validate_says_what_is_wrong_and_fails() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = VALID.replace("upstream:", "upstrem:");
+    fs::write(folder.path().join("a.yaml"), text).expect("the file is written");
+    let output = tidegate(folder.path(), &["validate", "a.yaml"]);
+    assert_eq!(stdout(&output), "");
+    assert_eq!(
+        stderr(&output),
+        "\
+error: routes[0].upstrem: unknown key `upstrem`
+ --> a.yaml:4:13
+  |
+4 | routes: [ { upstrem: app } ]
+  |             ^^^^^^^
+  |
+  = help: did you mean `upstream`?
+
+"
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn warnings_are_said_but_do_not_fail() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = VALID.replace("routes: [ { upstream: app } ]", "");
+    fs::write(folder.path().join("a.yaml"), text).expect("the file is written");
+    let output = tidegate(folder.path(), &["validate", "a.yaml"]);
+    assert!(stderr(&output).starts_with("warning: has no routes"), "{}", stderr(&output));
+    assert!(stdout(&output).ends_with("2 listeners, 1 upstream, 0 routes\n"));
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn validate_speaks_json() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("a.yaml"), VALID).expect("the file is written");
+    let json = |file: &str| {
+        let output = tidegate(folder.path(), &["validate", "--format", "json", file]);
+        assert_eq!(stderr(&output), "");
+        let report: serde_json::Value = serde_json::from_str(stdout(&output)).expect("JSON");
+        (output.status.code(), report)
+    };
+    let (code, report) = json("a.yaml");
+    assert_eq!(code, Some(0));
+    assert_eq!(report, serde_json::json!({ "file": "a.yaml", "valid": true, "problems": [] }));
+    let (code, report) = json("none.yaml");
+    assert_eq!(code, Some(1));
+    assert_eq!(report["valid"], false);
+    assert_eq!(report["problems"][0]["file"], "none.yaml");
+    assert_eq!(report["problems"][0]["line"], serde_json::Value::Null);
+}
+
+#[test]
+fn usage_errors_have_their_own_code() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for arguments in [&["vaildate"][..], &["validate", "--what"], &["validate", "a", "b"], &[]] {
+        let output = tidegate(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn printing_commands_print() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let printed = |arguments: &[&str]| {
+        let output = tidegate(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        stdout(&output).to_owned()
+    };
+    assert_eq!(printed(&["version"]), concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(printed(&["--version"]), printed(&["version"]));
+    assert!(printed(&["completions", "bash"]).contains("complete -F"));
+    let schema: serde_json::Value = serde_json::from_str(&printed(&["schema"])).expect("JSON");
+    assert_eq!(schema["title"], "Tidegate configuration");
+    assert!(!printed(&["--help"]).contains("reference"), "a hidden command");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .arg("schema")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("the program ends");
+    assert_eq!(stderr(&output), "");
+}

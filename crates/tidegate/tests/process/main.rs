@@ -1,0 +1,17 @@
+//! The real process over real sockets: what a client, an upstream and an operator would notice.
+//!
+//! Each test starts a gateway of its own in front of a recording upstream. The hostile cases are
+//! tables: raw bytes in, and for each the outcomes that are right.
+
+mod early;
+mod faults;
+mod floods;
+mod framing;
+mod heads;
+mod http2;
+mod hygiene;
+mod isolation;
+mod paths;
+mod rig;
+mod slow;
+mod upgrade;
