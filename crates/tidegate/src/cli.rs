@@ -4,6 +4,7 @@
 //! it was asked for something that does not exist. `run` and `demo` tell two cases of 1 apart: 1 is a
 //! configuration that is not valid, 3 is a valid one that cannot be served here and now.
 
+mod demo;
 mod run;
 mod validate;
 
@@ -29,6 +30,8 @@ struct Cli {
 enum Command {
     /// Serve, as a configuration says
     Run(run::Options),
+    /// Try a gateway with three sample services, all in one process
+    Demo(demo::Options),
     /// Check a configuration, and say everything that is wrong with it
     Validate(validate::Options),
     /// Print the JSON Schema of the configuration, for editors
@@ -49,6 +52,7 @@ enum Command {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(options) => run::run(&options),
+        Command::Demo(options) => demo::run(&options),
         Command::Validate(options) => validate::run(&options),
         Command::Schema => print(&format!("{:#}\n", config::schema())),
         Command::Version => print(concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n")),

@@ -4,6 +4,7 @@ mod access_log;
 mod admin;
 pub mod cli;
 pub mod config;
+mod demo;
 mod logging;
 mod metrics;
 mod process;

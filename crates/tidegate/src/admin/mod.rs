@@ -39,14 +39,10 @@ pub(crate) struct AdminState {
 }
 
 impl AdminState {
-    pub(crate) fn new(registry: Arc<Registry>, readiness: Arc<Readiness>) -> Self {
+    /// `host_names` are answered to in `Host`, besides IP addresses and `localhost`.
+    pub(crate) fn new(registry: Arc<Registry>, readiness: Arc<Readiness>, host_names: Vec<String>) -> Self {
         let exposition = Exposition::new(Arc::clone(&registry));
-        Self { registry, readiness, exposition, host_names: Vec::new() }
-    }
-
-    /// Also answers to these names in `Host`, besides IP addresses and `localhost`.
-    pub(crate) fn with_host_names(self, host_names: Vec<String>) -> Self {
-        Self { host_names, ..self }
+        Self { registry, readiness, exposition, host_names }
     }
 }
 

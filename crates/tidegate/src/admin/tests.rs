@@ -26,8 +26,8 @@ impl Server {
     fn start(limits: Limits) -> Self {
         let registry = Arc::new(Registry::new(1));
         let readiness = Arc::new(Readiness::default());
-        let state = AdminState::new(Arc::clone(&registry), Arc::clone(&readiness));
-        let router = router(state.with_host_names(vec!["gate.example".into()]));
+        let names = vec!["gate.example".into()];
+        let router = router(AdminState::new(Arc::clone(&registry), Arc::clone(&readiness), names));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();

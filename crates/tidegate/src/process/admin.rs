@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{AdminState, Limits, router, serve};
 
-/// A bound socket that nobody accepts from yet.
+/// A bound socket that this process does not accept from yet.
 #[derive(Debug)]
 pub(super) struct AdminSocket {
     /// The address as it is configured; its port may be 0.
@@ -22,6 +22,11 @@ impl AdminSocket {
         let listener = TcpListener::bind(configured);
         let listener = listener.with_context(|| format!("admin: cannot listen on {configured}"))?;
         Ok(Self { configured, listener })
+    }
+
+    /// The address as it is configured, and the same socket once more.
+    pub(super) fn duplicate(&self) -> io::Result<(SocketAddr, TcpListener)> {
+        Ok((self.configured, self.listener.try_clone()?))
     }
 }
 
@@ -50,7 +55,7 @@ impl AdminServer {
         &self.socket
     }
 
-    /// Accepts nobody from here on; answers under way are finished by a task that ends by itself, soon.
+    /// Accepts nobody from here on. What is returned ends when answers under way have, within seconds.
     pub(super) fn stop(self) -> JoinHandle<io::Result<()>> {
         // Fails only when the task has ended already.
         let _ = self.stop.send(());

@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 /// What somebody asks of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Signal {
+pub(crate) enum Signal {
     /// SIGTERM, SIGINT: end.
     End,
     /// SIGHUP: read the configuration again.
@@ -19,7 +19,7 @@ pub(super) enum Signal {
 
 /// The signals that the process listens to, from the moment this is made.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub(crate) struct Signals {
     terminate: Stream,
     interrupt: Stream,
     hang_up: Stream,
@@ -29,7 +29,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Needs a runtime with input and output.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -40,7 +40,7 @@ impl Signals {
     }
 
     /// The next one. Several of a kind that come at once count as one. Nothing is lost when this is dropped.
-    pub(super) async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
             biased;
             _ = self.terminate.recv() => Signal::End,

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::Findings;
-use super::values::{file, socket_address};
+use super::values::{Host, file, socket_address};
+use super::{Findings, Flaw};
 use crate::config::document;
 use crate::config::plan::{AccessLog, Admin, Output, Shutdown};
 use crate::config::problem::{DocumentPath, Problem};
@@ -17,15 +17,26 @@ pub(super) fn admin(
     let Some(written) = &written.0 else {
         return Some(None);
     };
+    let hosts = found.list(&at.key("hosts"), &written.hosts, |host| host_name(host));
     let at = at.key("address");
     let address = found.value(&at, socket_address(&written.address))?;
     if address.ip().is_loopback() || written.allow_remote {
-        return Some(Some(Admin { address }));
+        return Some(Some(Admin { address, hosts: hosts? }));
     }
     let message = format!("others can reach `{address}`, and the admin listener asks nobody who they are");
     let help = "take a loopback address such as `127.0.0.1`, or set `allow_remote: true`";
     found.error(Problem::new(at, message).help(help));
     None
+}
+
+fn host_name(text: &str) -> Result<String, Flaw> {
+    match Host::parse(text) {
+        Some(Host::Name(name)) => Ok(name),
+        Some(Host::Address(_)) => {
+            Err(Flaw::new("is an address, not a name").help("leave it out: addresses are always welcome"))
+        }
+        None => Err(Flaw::new(format!("`{text}` is not a host name")).help("write it like `gateway.example.test`")),
+    }
 }
 
 pub(super) fn access_log(

@@ -15,11 +15,15 @@ pub struct Admin {
     /// Allows an address that others can reach. Whoever reaches it sees the metrics; there is no
     /// authentication.
     pub allow_remote: bool,
+
+    /// Names that clients may call it by, besides `localhost` and IP addresses. A request with another
+    /// name in `Host` is refused: it may come from a web page, through its visitor's browser.
+    pub hosts: Vec<String>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: "127.0.0.1:9901".to_owned(), allow_remote: false }
+        Self { address: "127.0.0.1:9901".to_owned(), allow_remote: false, hosts: Vec::new() }
     }
 }
 

@@ -11,6 +11,8 @@ use super::Format;
 pub struct Admin {
     /// The address; a loopback address unless remote access was asked for by name.
     pub address: SocketAddr,
+    /// Names it answers to in `Host`, besides `localhost` and IP addresses, in lower case.
+    pub hosts: Vec<String>,
 }
 
 /// The access log: one record for each request.
