@@ -2,14 +2,25 @@
 
 /// The lowest `N` digits of `value`.
 pub(crate) fn encode<const N: usize>(value: u128) -> [u8; N] {
+    const { assert!(N.is_multiple_of(2) && N <= 32, "whole bytes of a u128") };
     let mut text = [0; N];
-    let mut rest = value;
-    for digit in text.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(rest & 0xf) as usize];
-        rest >>= 4;
+    let bytes = value.to_be_bytes();
+    for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(&bytes[16 - N / 2..]) {
+        *pair = PAIRS[usize::from(*byte)];
     }
     text
 }
+
+/// The two digits of every byte.
+const PAIRS: [[u8; 2]; 256] = {
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [b"0123456789abcdef"[byte >> 4], b"0123456789abcdef"[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// The number that `text` spells in lower case, at most 32 digits; `None` for anything else.
 pub(crate) fn decode(text: &[u8]) -> Option<u128> {
@@ -39,8 +50,8 @@ mod tests {
             let expected = format!("{value:032x}");
             prop_assert_eq!(text.as_slice(), expected.as_bytes());
             prop_assert_eq!(decode(&text), Some(value));
-            let end: [u8; 5] = encode(value);
-            prop_assert_eq!(end.as_slice(), &text[27..]);
+            let end: [u8; 6] = encode(value);
+            prop_assert_eq!(end.as_slice(), &text[26..]);
         }
     }
 

@@ -86,23 +86,31 @@ impl Fields {
     /// Registers the line at `line` of the block; the colon stands right behind the name.
     /// Returns what the name is.
     pub(crate) fn push_line(&mut self, line: Range<usize>, name_length: usize) -> Known {
-        let end = line.end - 2;
-        let mut value = line.start + name_length + 1..end;
-        while value.start < value.end && is_space(self.bytes[value.start]) {
-            value.start += 1;
+        let bytes = &self.bytes[line.start..line.end - 2];
+        let (name, value) = bytes.split_at(name_length);
+        let known = Known::of(name);
+        let mut state = State::Verbatim;
+        let mut start = 2;
+        let mut end = value.len();
+        // Nearly always one space stands before the value and none around it.
+        if !matches!(value, [b':', b' ', first, ..] if !is_space(*first)) || value.last().copied().is_some_and(is_space)
+        {
+            state = State::Padded;
+            start = 1;
+            while start < end && is_space(value[start]) {
+                start += 1;
+            }
+            while start < end && is_space(value[end - 1]) {
+                end -= 1;
+            }
         }
-        while value.start < value.end && is_space(self.bytes[value.end - 1]) {
-            value.end -= 1;
-        }
-        let verbatim = value.start == line.start + name_length + 2 && value.end == end;
-        let known = Known::of(&self.bytes[line.start..line.start + name_length]);
         self.push_entry(Entry {
             start: narrow(line.start),
-            value: narrow(value.start),
-            value_length: narrow(value.len()),
+            value: narrow(line.start + name_length + start),
+            value_length: narrow(end - start),
             name_length: u16::try_from(name_length).unwrap_or(u16::MAX),
             known,
-            state: if verbatim { State::Verbatim } else { State::Padded },
+            state,
         });
         known
     }
@@ -134,10 +142,10 @@ impl Fields {
         self.bytes.extend_from_slice(b": ");
         let value = self.bytes.len();
         write(&mut self.bytes);
-        for byte in &mut self.bytes[value..] {
-            if *byte != b'\t' && (*byte < b' ' || *byte == 0x7f) {
-                *byte = b' ';
-            }
+        // Without a branch per byte, so that many are judged at once.
+        let controls = self.bytes[value..].iter().fold(0, |found, byte| found | u8::from(is_control(*byte)));
+        if controls != 0 {
+            self.bytes[value..].iter_mut().filter(|byte| is_control(**byte)).for_each(|byte| *byte = b' ');
         }
         self.bytes.extend_from_slice(b"\r\n");
         self.push_line(start..self.bytes.len(), name.len());
@@ -324,6 +332,10 @@ fn view<'a>(bytes: &'a [u8], entry: &Entry) -> Field<'a> {
 /// Sections are bounded far below 4 GiB by the size limit of a head.
 fn narrow(position: usize) -> u32 {
     u32::try_from(position).unwrap_or(u32::MAX)
+}
+
+fn is_control(byte: u8) -> bool {
+    (byte < b' ' && byte != b'\t') || byte == 0x7f
 }
 
 fn is_space(byte: u8) -> bool {

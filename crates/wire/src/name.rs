@@ -87,6 +87,26 @@ const fn slot(name: &[u8]) -> usize {
     (length * 2 + first * 42 + middle * 35 + last) % SLOTS
 }
 
+/// The longest known name.
+const LONGEST: usize = 24;
+
+/// The known names with each word capitalised, as in `Content-Length`, padded with zeros.
+const TITLES: [[u8; LONGEST]; NAMES.len()] = {
+    let mut titles = [[0; LONGEST]; NAMES.len()];
+    let mut i = 0;
+    while i < NAMES.len() {
+        let name = NAMES[i].as_bytes();
+        let mut at = 0;
+        while at < name.len() {
+            let begins_word = at == 0 || name[at - 1] == b'-';
+            titles[i][at] = if begins_word { name[at].to_ascii_uppercase() } else { name[at] };
+            at += 1;
+        }
+        i += 1;
+    }
+    titles
+};
+
 impl Known {
     /// How many values this enum has; the size of an index by name.
     pub const COUNT: usize = VARIANTS.len();
@@ -98,7 +118,12 @@ impl Known {
             return Self::Other;
         }
         let index = usize::from(TABLE[slot(name)]);
-        if index != 0 && NAMES[index].as_bytes().eq_ignore_ascii_case(name) { VARIANTS[index] } else { Self::Other }
+        let known = NAMES[index].as_bytes();
+        // Nearly every peer writes one of two spellings, and comparing those is one instruction for
+        // many letters.
+        let spelt = known.len() == name.len()
+            && (known == name || TITLES[index][..known.len()] == *name || known.eq_ignore_ascii_case(name));
+        if spelt { VARIANTS[index] } else { Self::Other }
     }
 
     /// The name in lower case; empty for [`Known::Other`].

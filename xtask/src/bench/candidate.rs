@@ -31,7 +31,13 @@ pub(super) struct Kind {
 }
 
 const KINDS: &[Kind] = &[
-    Kind { name: "tidegate", template: "tidegate.yaml", arguments: &["run", "--config"], version: "version", tls: true },
+    Kind {
+        name: "tidegate",
+        template: "tidegate.yaml",
+        arguments: &["run", "--config"],
+        version: "version",
+        tls: true,
+    },
     Kind { name: "nginx", template: "nginx.conf", arguments: &["-c"], version: "-v", tls: true },
     Kind { name: "haproxy", template: "haproxy.cfg", arguments: &["-f"], version: "-v", tls: true },
     Kind { name: "haproxy-tcp", template: "haproxy-tcp.cfg", arguments: &["-f"], version: "-v", tls: false },

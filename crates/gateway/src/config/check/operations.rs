@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::values::{Host, file, socket_address};
+use super::values::{address_of, file, socket_address};
 use super::{Findings, Flaw};
+use crate::authority;
 use crate::config::document;
 use crate::config::plan::{AccessLog, Admin, Output, Shutdown};
 use crate::config::problem::{DocumentPath, Problem};
@@ -30,12 +31,12 @@ pub(super) fn admin(
 }
 
 fn host_name(text: &str) -> Result<String, Flaw> {
-    match Host::parse(text) {
-        Some(Host::Name(name)) => Ok(name),
-        Some(Host::Address(_)) => {
+    match authority::parse(text.as_bytes()) {
+        Ok(name) if name.port.is_none() && address_of(&name.host).is_none() => Ok(name.host.into_owned()),
+        Ok(name) if name.port.is_none() => {
             Err(Flaw::new("is an address, not a name").help("leave it out: addresses are always welcome"))
         }
-        None => Err(Flaw::new(format!("`{text}` is not a host name")).help("write it like `gateway.example.test`")),
+        _ => Err(Flaw::new(format!("`{text}` is not a host name")).help("write it like `gateway.example.test`")),
     }
 }
 

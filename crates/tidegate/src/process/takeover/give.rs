@@ -142,7 +142,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_says_it_is_ready_takes_over() {
-        let child = outcome("test $TIDEGATE_TAKEOVER = stdin && echo ready >&0 && exec cat > /dev/null", PATIENCE).await;
+        let child =
+            outcome("test $TIDEGATE_TAKEOVER = stdin && echo ready >&0 && exec cat > /dev/null", PATIENCE).await;
         assert_ne!(child, Ok(std::process::id()));
         child.expect("it is ready");
     }
