@@ -2,7 +2,7 @@
 
 use crate::config::Plan;
 use crate::config::plan;
-use crate::listen::Places;
+use crate::places::Places;
 use crate::router::Router;
 use crate::stats::{ListenerSeries, Registry, RouteSeries, UpstreamSeries};
 use std::fmt;

@@ -4,9 +4,9 @@
 
 use crate::access::AccessLog;
 use crate::config::plan;
-use crate::exchange::Scratch;
-use crate::listen::Places;
+use crate::places::Places;
 use crate::request_id;
+use crate::scratch::Scratch;
 use crate::snapshot::Snapshot;
 use crate::stats::{ListenerMeter, RouteMeter};
 use crate::upstream::Upstream;

@@ -238,14 +238,6 @@ impl Stream {
         }
     }
 
-    /// Ends a stream on which a complete answer was sent before the request had come in full
-    /// (RFC 9113 §8.1).
-    pub fn decline_rest(&mut self) {
-        if let Sending::Ended(Some(send)) = &mut self.sending {
-            send.send_reset(Reason::NO_ERROR);
-        }
-    }
-
     /// Waits until the peer gives the stream up; never ready while it wants an answer.
     pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.sending {
@@ -268,6 +260,10 @@ fn convert_request(parts: http::request::Parts, ended: bool, head: &mut RequestH
     head.clear();
     head.version = Version::Http2;
     head.method = parts.method;
+    // RFC 9113 §8.3.1: a scheme is needed, and RFC 3986 §3.1 knows no empty one; `h2` lets it pass.
+    if parts.uri.scheme_str() == Some("") {
+        return Err(Refusal::Http2Message);
+    }
     let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
     head.target.extend_from_slice(target.as_bytes());
     if let Some(authority) = parts.uri.authority() {

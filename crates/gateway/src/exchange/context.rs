@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tidegate_wire::framing::BodyLength;
-use tidegate_wire::head::{RequestHead, ResponseHead};
 
 /// The client of a connection, for all of its requests.
 pub(crate) struct Client {
@@ -19,15 +18,6 @@ pub(crate) struct Client {
     pub(crate) scheme: Scheme,
     /// Position of the listener in the configuration with which the connection was accepted.
     pub(crate) listener: Rc<crate::worker::Door>,
-}
-
-/// Heads whose memory is used again by the next request of the worker.
-#[derive(Default)]
-pub(crate) struct Scratch {
-    pub(crate) request: RequestHead,
-    pub(crate) response: ResponseHead,
-    /// The host as routes compare it, without a port.
-    pub(crate) host: String,
 }
 
 /// The name of a request in logs, answers and at the upstream.

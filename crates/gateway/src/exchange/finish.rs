@@ -182,8 +182,9 @@ impl Exchange<'_> {
     /// Decides what becomes of the connection after a complete answer.
     async fn settle(&mut self, peer: &mut Peer, timer: &mut Timer) -> After {
         if !peer.has_received_all() {
-            if let Peer::H2(stream) = peer {
-                stream.decline_rest();
+            if matches!(peer, Peer::H2(_)) {
+                // Dropped, the stream is reset with NO_ERROR behind the answer (RFC 9113 §8.1); a reset
+                // made here would overtake the answer.
                 return After::KeepAlive;
             }
             let deadline = timer.now() + self.client.listener.plan.timeouts.linger;

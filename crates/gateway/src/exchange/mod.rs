@@ -14,10 +14,11 @@ mod pump;
 mod relay;
 mod upgrade;
 
-pub(crate) use context::{Client, Scratch};
+pub(crate) use context::Client;
 
 use crate::config::plan::Action;
 use crate::fault::Fault;
+use crate::scratch::Scratch;
 use crate::snapshot::Route;
 use crate::timer::Timer;
 use crate::worker::{Local, Worker};
@@ -60,7 +61,6 @@ struct Exchange<'a> {
 }
 
 /// Answers the request whose head is in `scratch`; `last` tells that the connection ends with it.
-#[expect(clippy::too_many_arguments, reason = "the one way in: what a connection lends to each of its requests")]
 pub(crate) async fn serve(
     worker: &Worker,
     client: &Client,

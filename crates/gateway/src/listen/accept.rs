@@ -1,6 +1,7 @@
 //! The accept loop of one listening socket.
 
-use super::{Place, Presence, establish};
+use super::{Presence, establish};
+use crate::places::Place;
 use crate::worker::Worker;
 use std::cell::Cell;
 use std::io;

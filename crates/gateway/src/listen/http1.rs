@@ -1,8 +1,9 @@
 //! The requests of one HTTP/1 connection, one after another.
 
 use super::Presence;
-use crate::exchange::{self, After, Client, Scratch};
+use crate::exchange::{self, After, Client};
 use crate::fault::Fault;
+use crate::scratch::Scratch;
 use crate::timer::Timer;
 use crate::worker::Worker;
 use std::future::poll_fn;

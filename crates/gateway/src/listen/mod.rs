@@ -4,14 +4,12 @@ mod accept;
 mod establish;
 mod http1;
 mod http2;
-mod places;
 mod sockets;
 
 pub(crate) use accept::accept;
 pub use sockets::SocketGroup;
 
-pub(crate) use places::{Place, Places};
-
+use crate::places::Place;
 use crate::worker::{Door, Entry};
 use std::rc::Rc;
 

@@ -187,7 +187,7 @@ fn odd_content_lengths_are_refused() {
         "\x0b5",
         "\x0c5",
         "5\0",
-        "\05",
+        "\x005",
         "5;",
         "5.0",
         "5e0",

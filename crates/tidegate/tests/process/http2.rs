@@ -221,7 +221,7 @@ fn resets_and_goaways_of_an_upstream_are_errors_or_cuts() {
         let mut client = RawClient::connect(gateway.address(0));
         let answer =
             client.exchange(format!("POST {target} HTTP/1.1\r\nHost: honest.test\r\nContent-Length: 4\r\n\r\nbody"));
-        let is_right = matches!(answer.status, 502 | 503 | 504) || (answer.status == 200 && !answer.is_complete());
+        let is_right = matches!(answer.status, 502..=504) || (answer.status == 200 && !answer.is_complete());
         assert!(is_right, "{target}: {answer:?}");
         let times = recorder.requests().iter().filter(|seen| seen.target == target).count();
         assert!(times == 1 || target == "/refused", "{target} was sent {times} times");
@@ -234,6 +234,7 @@ fn resets_and_goaways_of_an_upstream_are_errors_or_cuts() {
 fn streams_of_many_clients_share_an_upstream_connection() {
     let recorder = Http2Recorder::start();
     let gateway = to_http2(&recorder);
+    assert_eq!(RawClient::connect(gateway.address(0)).get("/first").status, 200);
     std::thread::scope(|scope| {
         for client in 0..8 {
             let gateway = &gateway;
@@ -248,7 +249,7 @@ fn streams_of_many_clients_share_an_upstream_connection() {
         }
     });
     let connections = recorder.requests().iter().map(|seen| seen.connection).max();
-    assert!(connections < Some(4), "160 requests used {connections:?} connections");
+    assert_eq!(connections, Some(0), "one connection has room for them all");
 }
 
 #[test]
@@ -260,9 +261,12 @@ fn large_bodies_respect_the_windows_on_both_sides() {
     let mut exchange = client.begin(Request::post(url("/large")).body(()).expect("valid"), false).expect("a stream");
     exchange.head().expect("a head");
     let mut said = Vec::new();
-    for piece in body.chunks(64 << 10) {
+    let mut sent = 0;
+    for piece in body.chunks(16 << 10) {
         exchange.send(piece, false).expect("a window");
-        while said.len() + (1 << 20) < recorder_length(&recorder) {
+        sent += piece.len();
+        // No more is on the way than the smallest window holds: an echo that nobody reads stops everybody.
+        while said.len() + (32 << 10) < sent {
             said.extend_from_slice(&exchange.read_some().expect("an echo").expect("not the end"));
         }
     }
@@ -271,10 +275,6 @@ fn large_bodies_respect_the_windows_on_both_sides() {
         said.extend_from_slice(&piece);
     }
     assert!(said == body, "{} of {} bytes came back", said.len(), body.len());
-}
-
-fn recorder_length(recorder: &Http2Recorder) -> usize {
-    recorder.requests().first().map_or(0, |seen| seen.body.len())
 }
 
 #[test]
