@@ -18,5 +18,6 @@ mod reload;
 mod rig;
 mod shutdown;
 mod slow;
+mod supervised;
 mod takeover;
 mod upgrade;

@@ -1,9 +1,12 @@
 //! A new process in the place of the old one, by SIGUSR2: nothing is lost, and if it fails nothing has happened.
 
+use std::os::unix::fs::symlink;
+
 use rustix::process::Signal;
 use tidegate_testkit::client::RawClient;
 use tidegate_testkit::gate::Gate;
-use tidegate_testkit::gateway::{Gateway, signal_process};
+use tidegate_testkit::gateway::{Gateway, folder, signal_process};
+use tidegate_testkit::log::LogLine;
 use tidegate_testkit::recorder::{Recorder, Step};
 
 use crate::load::Service;
@@ -42,6 +45,14 @@ fn served(gateway: &Gateway, target: &str) {
     let answer = RawClient::connect(gateway.address(0)).get(target);
     assert!(answer.status == 200 && answer.is_complete(), "{answer:?}");
     assert_eq!(answer.json()["target"], target);
+}
+
+/// Asks for a replacement that cannot succeed, and returns why it did not.
+fn fail_to_replace(gateway: &Gateway) -> String {
+    let before = gateway.log_length();
+    gateway.signal(Signal::USR2);
+    let failed = |line: &LogLine| line.says("replacement failed, this process goes on");
+    gateway.wait_for_log_after(before, "the failure", failed).text_of("error").expect("why")
 }
 
 /// Ends the last process in the row, and checks that the first has ended well too.
@@ -84,11 +95,7 @@ fn a_replacement_that_fails_leaves_the_old_process_serving() {
     let busy = format!("listeners: [ {{ address: \"127.0.0.1:0\" }}, {{ address: \"{taken}\" }} ]");
     for (bad, status) in [("bogus: 1".to_owned(), 1), (busy, 3)] {
         gateway.rewrite_config(&config(recorder.address(), &bad));
-        let before = gateway.log_length();
-        gateway.signal(Signal::USR2);
-        let line = gateway
-            .wait_for_log_after(before, "the failure", |line| line.says("replacement failed, this process goes on"));
-        let error = line.text_of("error").expect("why");
+        let error = fail_to_replace(&gateway);
         assert_eq!(error, format!("it ended before it was ready (exit status: {status})"));
         served(&gateway, "/still");
         assert_eq!(admin(&gateway, "/readyz").0, 200);
@@ -126,4 +133,19 @@ fn a_successor_may_have_another_configuration() {
     }
     assert!(std::net::TcpStream::connect(gone).is_err(), "the removed listener still accepts");
     conclude(gateway, process);
+}
+
+#[test]
+fn a_link_to_a_newer_program_is_followed() {
+    let recorder = Recorder::start();
+    let place = folder();
+    let program = place.path().join("tidegate");
+    symlink(BINARY, &program).expect("writable");
+    let gateway =
+        Gateway::start_in(program.to_str().expect("a plain path"), place, &config(recorder.address(), LISTENERS));
+    std::fs::remove_file(&program).expect("it is there");
+    assert_eq!(fail_to_replace(&gateway), format!("{}: No such file or directory (os error 2)", program.display()));
+    symlink("/bin/false", &program).expect("writable");
+    assert_eq!(fail_to_replace(&gateway), "it ended before it was ready (exit status: 1)");
+    served(&gateway, "/still");
 }
