@@ -3,6 +3,7 @@
 //! Each test starts a gateway of its own in front of a recording upstream. The hostile cases are
 //! tables: raw bytes in, and for each the outcomes that are right.
 
+mod demo;
 mod early;
 mod faults;
 mod floods;
@@ -11,7 +12,12 @@ mod heads;
 mod http2;
 mod hygiene;
 mod isolation;
+mod load;
 mod paths;
+mod reload;
 mod rig;
+mod shutdown;
 mod slow;
+mod supervised;
+mod takeover;
 mod upgrade;
