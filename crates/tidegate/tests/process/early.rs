@@ -237,3 +237,23 @@ fn redirects_and_direct_answers_keep_the_connection() {
     check_echo(&client.get("/next"), "/next");
     rig.conclude();
 }
+
+#[test]
+fn a_client_that_resets_frees_its_upstream_and_one_that_half_closes_gets_its_answer() {
+    let rig = Rig::start();
+    rig.recorder.on("/silent", vec![Step::AwaitRequest, Step::AwaitClose]);
+    let mut gone = rig.connect();
+    gone.send("GET /silent HTTP/1.1\r\nHost: honest.test\r\n\r\n");
+    let seen = rig.recorder.wait_for_target("/silent");
+    gone.reset();
+    rig.recorder.wait_until_ended(seen.connection);
+    let gate = Gate::new();
+    rig.recorder.on("/patient", vec![Step::AwaitRequest, Step::AwaitGate(gate.clone()), Step::Answer]);
+    let mut patient = rig.connect();
+    patient.send("GET /patient HTTP/1.1\r\nHost: honest.test\r\n\r\n");
+    patient.half_close();
+    rig.recorder.wait_for_target("/patient");
+    gate.open();
+    assert_eq!(patient.read_response("GET").expect("an answer").status, 200);
+    rig.conclude();
+}
