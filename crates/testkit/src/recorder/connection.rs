@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Seen, Shared, Step};
 use crate::client::reset;
-use crate::http1::{BodyReader, Broken, Fields, Framing, Head, Source, announced};
+use crate::http1::{BodyReader, Broken, Fields, Framing, Head, Source, announced, find};
 use crate::{latin1, shown};
 
 /// A socket whose every received byte goes into the record first.
@@ -131,6 +131,7 @@ impl Turn<'_> {
         match step {
             Step::AwaitRequest => return self.read_content(usize::MAX),
             Step::AwaitContent(count) => return self.read_content(count),
+            Step::AwaitBytes(bytes) => return self.await_bytes(&bytes),
             Step::AwaitGate(gate) => return if gate.wait() { Next::Open } else { self.reset() },
             Step::OpenGate(gate) => {
                 gate.open();
@@ -156,6 +157,16 @@ impl Turn<'_> {
 
     fn socket(&mut self) -> &mut TcpStream {
         &mut self.source.stream().socket
+    }
+
+    fn await_bytes(&mut self, bytes: &[u8]) -> Next {
+        while find(self.source.ahead(), bytes).is_none() {
+            if !self.source.fill() {
+                return Next::Ended;
+            }
+        }
+        let _ = self.source.take(self.source.ahead().len());
+        Next::Open
     }
 
     fn send(&mut self, bytes: &[u8]) -> Next {
@@ -236,7 +247,7 @@ impl Turn<'_> {
         });
         let mut bytes = super::response("200 OK", &[("Content-Type", "application/json")], description.to_string());
         if seen.method == "HEAD" {
-            bytes.truncate(crate::http1::find(&bytes, b"\r\n\r\n").map_or(bytes.len(), |end| end + 4));
+            bytes.truncate(find(&bytes, b"\r\n\r\n").map_or(bytes.len(), |end| end + 4));
         }
         self.send(&bytes)
     }

@@ -12,6 +12,9 @@ pub enum Step {
     AwaitRequest,
     /// Waits until this much of the content is there, or all of it.
     AwaitContent(usize),
+    /// Waits until these bytes have come somewhere after the head: for what is no HTTP/1 any more. What
+    /// was received up to then is used up.
+    AwaitBytes(Vec<u8>),
     /// Waits until the test opens the gate.
     AwaitGate(Gate),
     /// Opens a gate, to tell the test that the steps before this one are done.

@@ -295,9 +295,8 @@ fn a_client_that_opens_no_window_holds_only_its_own_stream() {
     rig.probe("/other");
     let growth = rig.gateway.resident_bytes().saturating_sub(before);
     assert!(growth < 16 << 20, "four unread streams cost {growth} bytes");
-    for exchange in &mut held {
-        exchange.reset(h2::Reason::CANCEL);
-    }
+    // Giving the streams up gives their share of the connection's window back.
+    drop(held);
     assert_eq!(client.get(&url("/next")).expect("the connection goes on").status, 200);
 }
 

@@ -1,5 +1,7 @@
 //! Fields that end at the gateway, and fields that only the gateway may write.
 
+use http::Request;
+use tidegate_testkit::http2::Http2Client;
 use tidegate_testkit::recorder::{Recorder, Seen, Step, response};
 
 use crate::rig::{Options, Rig};
@@ -261,5 +263,34 @@ fn hop_by_hop_fields_of_answers_are_removed() {
     }
     assert!(answer.fields.first("keep-alive") != Some("timeout=5"));
     assert_eq!(answer.fields.first("x-end-to-end"), Some("stays"));
+    rig.conclude();
+}
+
+#[test]
+fn the_same_fields_never_arrive_over_http2() {
+    let rig = Rig::start();
+    let mut client = Http2Client::connect(rig.gateway.address(0));
+    let names = [
+        "x-forwarded-for",
+        "x_forwarded_for",
+        "forwarded",
+        "x-real-ip",
+        "x-original-url",
+        "x-http-method-override",
+        "x_real-ip",
+        "proxy",
+        "trailer",
+    ];
+    for (number, name) in names.iter().enumerate() {
+        let target = format!("/two/{number}");
+        let request =
+            Request::get(format!("http://honest.test{target}")).header(*name, "forged").body(()).expect("valid");
+        let Ok(answer) = client.exchange(request, &[]) else { continue };
+        assert!(matches!(answer.status, 200 | 400), "{name}: {}", answer.status);
+        if answer.status == 200 {
+            let seen = rig.recorder.wait_for_target(&target);
+            assert!(!String::from_utf8_lossy(&seen.raw_head).contains("forged"), "{name} arrived as sent");
+        }
+    }
     rig.conclude();
 }

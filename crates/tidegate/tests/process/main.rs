@@ -10,13 +10,20 @@ mod floods;
 mod framing;
 mod heads;
 mod http2;
+mod http2_faults;
 mod hygiene;
 mod isolation;
 mod load;
 mod paths;
+<<<<<<< HEAD
 mod reload;
 mod rig;
 mod shutdown;
+=======
+mod proxy_protocol;
+mod rig;
+mod serving;
+>>>>>>> testkit
 mod slow;
 mod supervised;
 mod takeover;

@@ -1,5 +1,6 @@
 //! Paths: normalised once, then routed, authorised and forwarded in that same form.
 
+use tidegate_testkit::http2::frames::{get, headers, kind, opening, read_until, status};
 use tidegate_testkit::judge::agree_on_path;
 use tidegate_testkit::recorder::Recorder;
 
@@ -120,13 +121,31 @@ const TABLE: &[(&str, Right)] = &[
     ("/q?a=%2e%2e%2f&b=%00;%5c", AsOrRefused(&["/q?a=%2e%2e%2f&b=%00;%5c"])),
 ];
 
+/// The status of the answer, and the target that the upstream received.
+type Outcome = (u16, Option<String>);
+
 #[test]
 fn every_spelling_is_routed_and_forwarded_in_one_form() {
+    check_table(over_http1);
+}
+
+#[test]
+fn http2_has_no_other_spellings() {
+    check_table(over_http2);
+}
+
+#[test]
+fn the_absolute_form_has_no_other_spellings() {
+    check_table(|rig, target| over_http1(rig, &format!("http://honest.test{target}")));
+}
+
+fn check_table(ask: impl Fn(&Rig, &str) -> Outcome) {
     let rig = Rig::with(Recorder::start(), &Options { routes: ROUTES, ..Options::default() });
     let mut failures = Vec::new();
     for (target, right) in TABLE {
-        if let Err(reason) = try_target(&rig, target, right) {
-            failures.push(format!("{target}: {reason}"));
+        let outcome = ask(&rig, target);
+        if !is_right(right, &outcome) {
+            failures.push(format!("{target}: {outcome:?}"));
         }
     }
     assert!(failures.is_empty(), "{} targets go wrong:\n{}", failures.len(), failures.join("\n"));
@@ -137,27 +156,38 @@ fn every_spelling_is_routed_and_forwarded_in_one_form() {
     rig.conclude();
 }
 
-fn try_target(rig: &Rig, target: &str, right: &Right) -> Result<(), String> {
+fn over_http1(rig: &Rig, target: &str) -> Outcome {
     let mut client = rig.connect();
     client.send(format!("GET {target} HTTP/1.1\r\nHost: honest.test\r\n\r\n"));
-    let answer = client.read_response("GET").map_err(|broken| format!("{broken:?}"))?;
-    let forwarded = match answer.status {
-        200 => answer.json()["target"].as_str().map(str::to_owned),
-        400 => {
-            check_problem(&answer);
-            if answer.closes() {
-                check_end(&mut client);
-            }
-            None
+    let answer = client.read_response("GET").unwrap_or_else(|broken| panic!("{target}: {broken:?}"));
+    if answer.status == 400 {
+        check_problem(&answer);
+        if answer.closes() {
+            check_end(&mut client);
         }
-        _ => None,
+    }
+    let forwarded = (answer.status == 200).then(|| answer.json()["target"].as_str().map(str::to_owned));
+    (answer.status, forwarded.flatten())
+}
+
+/// A stream that is reset counts as 400: a malformed message (RFC 9113 section 8.1.1).
+fn over_http2(rig: &Rig, target: &str) -> Outcome {
+    let mark = rig.recorder.mark();
+    let mut client = rig.connect();
+    client.send([opening(), headers(1, &get(target), true)].concat());
+    let answer = read_until(&mut client, |frame| frame.stream == 1 || frame.is_goaway());
+    let status = match answer {
+        Ok(frame) if frame.kind == kind::HEADERS => status(&frame.payload).unwrap_or_default(),
+        _ => 400,
     };
-    let outcome = (answer.status, forwarded.as_deref());
-    let is_right = match (right, outcome) {
-        (RefusedOrDenied, (400 | 403, None)) | (Denied, (403, None)) | (AsOrRefused(_), (400, None)) => true,
-        (As(form), (200, Some(forwarded))) => forwarded.eq_ignore_ascii_case(form) && forwarded.len() == form.len(),
-        (AsOrRefused(forms), (200, Some(forwarded))) => forms.contains(&forwarded),
+    (status, rig.recorder.requests_since(&mark).into_iter().next().map(|seen| seen.target))
+}
+
+fn is_right(right: &Right, (status, forwarded): &Outcome) -> bool {
+    match (right, status, forwarded.as_deref()) {
+        (RefusedOrDenied, 400 | 403, None) | (Denied, 403, None) | (AsOrRefused(_), 400, None) => true,
+        (As(form), 200, Some(forwarded)) => forwarded.eq_ignore_ascii_case(form),
+        (AsOrRefused(forms), 200, Some(forwarded)) => forms.contains(&forwarded),
         _ => false,
-    };
-    if is_right { Ok(()) } else { Err(format!("{outcome:?}")) }
+    }
 }

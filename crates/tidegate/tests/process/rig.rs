@@ -85,6 +85,7 @@ fn config(recorder: &Recorder, options: &Options) -> String {
         "workers: {workers}\n\
          log: {{ format: json }}\n\
          admin: {{ address: \"127.0.0.1:0\" }}\n\
+         shutdown: {{ drain: 200ms }}\n\
          listeners: [ {{ address: \"127.0.0.1:0\"{} }} ]\n\
          upstreams: {{ app: {{ endpoints: [ \"{address}\" ]{} }} }}\n\
          routes: [ {{ name: all, match: {{ prefix: / }}, upstream: app }}{} ]\n",

@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use tidegate_testkit::PATIENCE;
 use tidegate_testkit::client::RawClient;
+use tidegate_testkit::http2::frames::{PREFACE, block, data, flag, frame, get, headers, kind, opening, read_until};
 use tidegate_testkit::recorder::{Recorder, Step};
 
 use crate::rig::{Options, Rig, check_echo};
 
-const TIMEOUTS: &str = "timeouts: { handshake: 300ms, head: 300ms, keep_alive: 300ms, body: 300ms, linger: 300ms }";
+const TIMEOUTS: &str = "timeouts: { handshake: 300ms, head: 300ms, keep_alive: 300ms, body: 300ms, linger: 100ms }";
 
 fn rig() -> Rig {
     Rig::with(Recorder::start(), &Options { listener: TIMEOUTS, ..Options::default() })
@@ -90,7 +91,7 @@ fn a_body_that_stops_is_ended_and_cut() {
 
 #[test]
 fn a_body_that_drips_below_the_least_rate_is_ended() {
-    let listener = "timeouts: { body_rate: { minimum: 1MiB, grace: 300ms } }";
+    let listener = "timeouts: { body_rate: { minimum: 1MiB, grace: 300ms }, linger: 100ms }";
     let rig = Rig::with(Recorder::start(), &Options { listener, ..Options::default() });
     let mut client = rig.connect();
     client.send("POST /evil HTTP/1.1\r\nHost: honest.test\r\nContent-Length: 1000000\r\n\r\n");
@@ -195,4 +196,46 @@ fn a_slow_tls_handshake_is_ended() {
     let (said, _) = plain.read_to_end();
     assert!(!said.starts_with(b"HTTP/1.1 200"), "plain text on a TLS port");
     assert!(recorder.requests().iter().all(|seen| seen.target == "/honest"));
+}
+
+#[test]
+fn slow_http2_is_ended_too() {
+    let rig = rig();
+    let post =
+        block(&[(":method", b"POST"), (":scheme", b"http"), (":path", b"/evil"), (":authority", b"honest.test")]);
+    let begun: [(&str, Vec<u8>); 6] = [
+        ("half a preface", PREFACE[..10].to_vec()),
+        ("a preface", PREFACE.to_vec()),
+        ("nothing after SETTINGS", opening()),
+        ("half a frame", [opening(), headers(1, &get("/evil"), true)[..12].to_vec()].concat()),
+        ("half a header block", [opening(), frame(kind::HEADERS, flag::END_STREAM, 1, &get("/evil"))].concat()),
+        ("half a body", [opening(), headers(1, &post, false), data(1, b"half", false)].concat()),
+    ];
+    for (what, bytes) in begun {
+        let mut client = rig.connect();
+        client.send(bytes);
+        rig.probe("/honest");
+        // The stream or the connection ends; if neither did, the client would wait in vain.
+        let ended =
+            read_until(&mut client, |frame| frame.is_goaway() || (frame.stream == 1 && frame.kind == kind::RST_STREAM));
+        println!("{what}: {ended:?}");
+    }
+    assert!(rig.recorder.requests().iter().all(|seen| seen.target == "/honest" || !seen.complete));
+    rig.conclude();
+}
+
+#[test]
+fn an_http2_client_that_opens_no_window_is_ended() {
+    let rig = rig();
+    let piece = vec![b'x'; 64 * 1024];
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n".to_vec();
+    rig.recorder.on("/large", vec![Step::AwaitRequest, Step::Send(head), Step::Repeat(piece, 16 * 1024)]);
+    let mut client = rig.connect();
+    client.send([opening(), headers(1, &get("/large"), true)].concat());
+    let ended =
+        read_until(&mut client, |frame| frame.is_goaway() || (frame.stream == 1 && frame.kind == kind::RST_STREAM));
+    println!("{ended:?}");
+    rig.recorder.wait_until_ended(rig.recorder.wait_for_target("/large").connection);
+    rig.probe("/honest");
+    rig.conclude();
 }
