@@ -100,7 +100,7 @@ impl Exchange<'_> {
         let fields = &mut self.scratch.response.fields;
         // RFC 9110 §6.6.1: a recipient with a clock adds Date where it is missing.
         if !fields.has(Known::Date) {
-            fields.append_with("date", |out| self.worker.write_date(self.context.now, out));
+            fields.add(Known::Date, |out| self.worker.write_date(self.context.now, out));
         }
         let wanted = &self.local.snapshot.plan.headers;
         if wanted.request_id && !matches!(self.context.request_id, RequestId::None) {
