@@ -1,8 +1,10 @@
 //! A new process in the place of the old one, by SIGUSR2: nothing is lost, and if it fails nothing has happened.
 
 use std::os::unix::fs::symlink;
+use std::time::Instant;
 
 use rustix::process::Signal;
+use tidegate_testkit::PATIENCE;
 use tidegate_testkit::client::RawClient;
 use tidegate_testkit::gate::Gate;
 use tidegate_testkit::gateway::{Gateway, folder, signal_process};
@@ -38,6 +40,14 @@ fn replace(gateway: &Gateway, old: u32) -> u32 {
         line.says("ready") && line.text_of("pid") == Some(u32::to_string(&successor))
     });
     assert_ne!(successor, old);
+    successor
+}
+
+/// As [`replace`], and waits for the end of the old process, which has nothing left to do.
+fn replace_idle(gateway: &Gateway, old: u32) -> u32 {
+    let before = gateway.log_length();
+    let successor = replace(gateway, old);
+    gateway.wait_for_log_after(before, "the end of the old process", |line| line.says("shut down"));
     successor
 }
 
@@ -82,7 +92,7 @@ fn takeovers_under_load_lose_nothing() {
 #[test]
 fn a_replacement_that_fails_leaves_the_old_process_serving() {
     let recorder = Recorder::start();
-    let good = config(recorder.address(), &format!("{LISTENERS}\nreload: {{ watch: false }}"));
+    let good = config(recorder.address(), &format!("workers: 1\n{LISTENERS}\nreload: {{ watch: false }}"));
     let gateway = Gateway::start(BINARY, &good);
     let gate = Gate::new();
     recorder.on("/long", vec![Step::AwaitGate(gate.clone()), Step::AwaitRequest, Step::Answer]);
@@ -123,15 +133,35 @@ fn a_successor_may_have_another_configuration() {
     let mut process = gateway.pid();
     for (workers, listeners) in [(1, two), (3, LISTENERS)] {
         gateway.rewrite_config(&config(recorder.address(), &format!("workers: {workers}\n{listeners}")));
-        let before = gateway.log_length();
-        process = replace(&gateway, process);
-        gateway.wait_for_log_after(before, "the end of the old process", |line| line.says("shut down"));
+        process = replace_idle(&gateway, process);
         // Enough connections that every socket of the group gets some.
         for number in 0..50 {
             served(&gateway, &format!("/{workers}/{number}"));
         }
     }
     assert!(std::net::TcpStream::connect(gone).is_err(), "the removed listener still accepts");
+    conclude(gateway, process);
+}
+
+#[test]
+fn nothing_is_left_behind_from_process_to_process() {
+    let recorder = Recorder::start();
+    let gateway = Gateway::start(BINARY, &config(recorder.address(), &format!("workers: 1\n{LISTENERS}")));
+    let descriptors = |process| {
+        // The worker has all that it needs once it has answered.
+        served(&gateway, "/");
+        std::fs::read_dir(format!("/proc/{process}/fd")).expect("it runs").count()
+    };
+    let mut process = replace_idle(&gateway, gateway.pid());
+    let before = descriptors(process);
+    for _ in 0..3 {
+        process = replace_idle(&gateway, process);
+    }
+    // Connections that have just ended are noticed soon; requests are what makes time pass.
+    let deadline = Instant::now() + PATIENCE;
+    while descriptors(process) > before {
+        assert!(Instant::now() < deadline, "{} descriptors instead of {before}", descriptors(process));
+    }
     conclude(gateway, process);
 }
 
