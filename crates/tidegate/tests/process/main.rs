@@ -15,15 +15,12 @@ mod hygiene;
 mod isolation;
 mod load;
 mod paths;
-<<<<<<< HEAD
+mod proxy_protocol;
 mod reload;
 mod rig;
-mod shutdown;
-=======
-mod proxy_protocol;
 mod rig;
 mod serving;
->>>>>>> testkit
+mod shutdown;
 mod slow;
 mod supervised;
 mod takeover;
