@@ -1,6 +1,7 @@
 //! Answers before the request is complete, and `Expect`: what is on the way is never taken for a request.
 
 use tidegate_testkit::client::RawClient;
+use tidegate_testkit::gate::Gate;
 use tidegate_testkit::http1::Broken;
 use tidegate_testkit::recorder::{Recorder, Step, response};
 

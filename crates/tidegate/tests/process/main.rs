@@ -18,7 +18,6 @@ mod paths;
 mod proxy_protocol;
 mod reload;
 mod rig;
-mod rig;
 mod serving;
 mod shutdown;
 mod slow;
