@@ -182,6 +182,24 @@ impl Fields {
         self.add(known, |out| out.extend_from_within(start..end));
     }
 
+    /// Appends a field that somebody else has checked: `known` is what `name` spells, and the value has
+    /// neither control bytes nor white space around it.
+    pub(crate) fn append_checked(&mut self, name: &str, value: &[u8], known: Known) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(b": ");
+        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(b"\r\n");
+        self.push_entry(Entry {
+            start: narrow(start),
+            value: narrow(start + name.len() + 2),
+            value_length: narrow(value.len()),
+            name_length: u16::try_from(name.len()).unwrap_or(u16::MAX),
+            known,
+            state: State::Verbatim,
+        });
+    }
+
     /// Removes every field with that known name.
     pub fn remove(&mut self, known: Known) {
         let first = self.first[known as usize];
@@ -321,8 +339,13 @@ impl Fields {
     /// The fields as an `http` map; names fold to lower case.
     #[must_use]
     pub fn to_header_map(&self) -> http::HeaderMap {
+        self.to_header_map_where(|_| true)
+    }
+
+    /// The fields for which `wanted` answers true, as an `http` map.
+    pub(crate) fn to_header_map_where(&self, wanted: impl Fn(Field<'_>) -> bool) -> http::HeaderMap {
         let mut map = http::HeaderMap::with_capacity(self.entries.len());
-        for field in self.iter() {
+        for field in self.iter().filter(|field| wanted(*field)) {
             let name = http::HeaderName::from_bytes(field.name);
             let value = http::HeaderValue::from_bytes(field.value);
             if let (Ok(name), Ok(value)) = (name, value) {

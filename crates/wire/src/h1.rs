@@ -41,6 +41,8 @@ pub enum HeadError {
     Refused(Refusal),
     /// The peer closed in the middle of a head.
     Cut,
+    /// The peer surely did nothing with the request (HTTP/2 REFUSED_STREAM and GOAWAY).
+    Unprocessed,
     /// The connection failed.
     Io(io::Error),
 }
