@@ -8,10 +8,15 @@
 //! LF, because the parser and [`Fields::append`] admit nothing else.
 
 use crate::name::Known;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use std::ops::Range;
 
 /// The most fields that one section can hold; a parser limit above this is cut to it.
 pub const MAX_FIELDS: usize = 256;
+
+/// Up to this many bytes, the values of a section share its memory.
+const SHARED_SECTION: usize = 4096;
 
 /// The fields of a head or of a trailer section.
 #[derive(Debug, Clone)]
@@ -339,20 +344,31 @@ impl Fields {
     /// The fields as an `http` map; names fold to lower case.
     #[must_use]
     pub fn to_header_map(&self) -> http::HeaderMap {
-        self.to_header_map_where(|_| true)
+        let mut map = http::HeaderMap::with_capacity(self.entries.len());
+        self.for_each_http(|_, name, value| {
+            map.append(name, value);
+        });
+        map
     }
 
-    /// The fields for which `wanted` answers true, as an `http` map.
-    pub(crate) fn to_header_map_where(&self, wanted: impl Fn(Field<'_>) -> bool) -> http::HeaderMap {
-        let mut map = http::HeaderMap::with_capacity(self.entries.len());
-        for field in self.iter().filter(|field| wanted(*field)) {
-            let name = http::HeaderName::from_bytes(field.name);
-            let value = http::HeaderValue::from_bytes(field.value);
-            if let (Ok(name), Ok(value)) = (name, value) {
-                map.append(name, value);
+    /// Hands out every field in the terms of the `http` crate.
+    ///
+    /// The values of a small section are slices of one copy of it. Of a large one each is copied, because
+    /// whoever keeps one value (a compression table does) would keep all of it.
+    pub(crate) fn for_each_http(&self, mut each: impl FnMut(Known, HeaderName, HeaderValue)) {
+        let shared = (self.bytes.len() <= SHARED_SECTION).then(|| Bytes::copy_from_slice(&self.bytes));
+        for entry in self.entries.iter().filter(|entry| entry.state != State::Removed) {
+            let field = view(&self.bytes, entry);
+            let start = entry.value as usize;
+            let value = match &shared {
+                Some(section) => section.slice(start..start + field.value.len()),
+                None => Bytes::copy_from_slice(field.value),
+            };
+            let name = field.known.http_name().or_else(|| HeaderName::from_bytes(field.name).ok());
+            if let (Some(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(value)) {
+                each(field.known, name, value);
             }
         }
-        map
     }
 
     /// Appends all fields of an `http` map.

@@ -1,6 +1,6 @@
 //! Heads between HTTP/2 and the gateway's own form.
 
-use crate::fields::{Field, Fields};
+use crate::fields::Fields;
 use crate::framing::{self, BodyLength};
 use crate::head::{RequestHead, ResponseHead, Version};
 use crate::name::Known;
@@ -125,7 +125,7 @@ pub(super) fn write_request(head: &RequestHead, scheme: Scheme, length: BodyLeng
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = Uri::from_parts(uri).ok()?;
     *request.version_mut() = http::Version::HTTP_2;
-    *request.headers_mut() = write_fields(&head.fields, length, |field| field.known != Known::Host);
+    *request.headers_mut() = write_fields(&head.fields, length, |known| known != Known::Host);
     Some(request)
 }
 
@@ -144,8 +144,17 @@ pub(super) fn write_trailers(fields: &Fields) -> HeaderMap {
 
 /// The fields, without those that belong to an HTTP/1 connection (RFC 9113 §8.2.2) and with the length
 /// of the body.
-fn write_fields(fields: &Fields, length: BodyLength, wanted: impl Fn(Field<'_>) -> bool) -> HeaderMap {
-    let mut map = fields.to_header_map_where(|field| !is_of_connection(field.known) && wanted(field));
+fn write_fields(fields: &Fields, length: BodyLength, wanted: impl Fn(Known) -> bool) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(fields.len() + 1);
+    fields.for_each_http(|known, name, mut value| {
+        if is_of_connection(known) || !wanted(known) {
+            return;
+        }
+        // Names of one request never come again: kept out of the compression table, they do not drive
+        // out what does (RFC 7541 §7.1.3 calls such fields sensitive).
+        value.set_sensitive(matches!(known, Known::XRequestId | Known::Traceparent));
+        map.append(name, value);
+    });
     if let BodyLength::Exact(length) = length {
         map.insert(http::header::CONTENT_LENGTH, length.into());
     }

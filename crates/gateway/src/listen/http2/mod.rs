@@ -1,25 +1,25 @@
-//! One HTTP/2 connection: its streams, each an exchange in a task of its own.
+//! One HTTP/2 connection: its streams, each an exchange in a task of its own ([`runner`]).
 //!
 //! The frames are the `h2` crate's. What is bounded here: the number of running exchanges, which go on
 //! for a moment after a client has reset their streams; what a client does that is of no use
 //! ([`Tolerance`]); and every wait, for a request, for a sign of life, for room to write.
 
+mod runner;
+
 use super::{Presence, http1};
 use crate::config::plan;
-use crate::exchange::{self, Client};
-use crate::fault::Fault;
+use crate::exchange::Client;
 use crate::timer::{Timer, after, nearer};
 use crate::worker::Worker;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
-use std::cell::{Cell, RefCell};
+use runner::{Job, Ticket};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 use tidegate_wire::buffer::ReadBuffer;
-use tidegate_wire::h2::{Chunk, FrameIo, FrameWatch, Outbox, Pulse, Stream, Tolerance};
-use tidegate_wire::parse::HeadLimits;
-use tidegate_wire::peer::Peer;
+use tidegate_wire::h2::{Chunk, FrameIo, FrameWatch, Outbox, Pulse, Tolerance};
 use tidegate_wire::transport::Transport;
 
 /// Bytes of a body that one stream has waiting to be written; [`Outbox`] bounds all of them together.
@@ -28,8 +28,6 @@ const STREAM_BUFFER: usize = 256 * 1024;
 /// How long a client has to take the news that its connection ends.
 const EXPULSION: Duration = Duration::from_secs(1);
 
-type Request = (http::Request<RecvStream>, SendResponse<Chunk>);
-
 /// The exchanges that run on one connection, and what they share.
 #[derive(Default)]
 struct Running {
@@ -37,37 +35,6 @@ struct Running {
     /// The connection, while it waits for an exchange to end.
     waker: Cell<Option<Waker>>,
     outbox: Rc<Outbox>,
-    /// Timers of exchanges that have ended, at most one for each that ran at once.
-    timers: RefCell<Vec<Timer>>,
-}
-
-/// One running exchange.
-struct Ticket(Rc<Running>);
-
-impl Ticket {
-    fn new(running: &Rc<Running>) -> Self {
-        running.count.set(running.count.get() + 1);
-        Self(Rc::clone(running))
-    }
-
-    fn take_timer(&self) -> Timer {
-        match self.0.timers.borrow_mut().pop() {
-            Some(mut timer) => {
-                timer.refresh();
-                timer
-            }
-            None => Timer::new(Instant::now()),
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.0.count.set(self.0.count.get() - 1);
-        if let Some(waker) = self.0.waker.take() {
-            waker.wake();
-        }
-    }
 }
 
 /// What happens on a connection.
@@ -230,7 +197,10 @@ impl Session {
         let most = self.client.listener.plan.http2.max_concurrent_streams as usize;
         while self.running.count.get() < most {
             match ready!(self.connection.poll_accept(cx)) {
-                Some(request) => self.begin(request?, now),
+                Some(accepted) => {
+                    let (request, respond) = accepted?;
+                    self.begin(request, respond, now);
+                }
                 None => return Poll::Ready(Ok(())),
             }
         }
@@ -263,7 +233,7 @@ impl Session {
         }
     }
 
-    fn begin(&mut self, (request, mut respond): Request, now: Instant) {
+    fn begin(&mut self, request: http::Request<RecvStream>, mut respond: SendResponse<Chunk>, now: Instant) {
         self.idle_since = now;
         self.requests += 1;
         let most = self.client.listener.plan.limits.requests_per_connection;
@@ -274,7 +244,7 @@ impl Session {
         let reset = respond.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready();
         if !reset {
             let (worker, client) = (Rc::clone(&self.worker), Rc::clone(&self.client));
-            tokio::task::spawn_local(exchange(worker, client, request, respond, Ticket::new(&self.running)));
+            runner::run(Job { worker, client, request, respond, ticket: Ticket::new(&self.running) });
         }
     }
 
@@ -295,23 +265,4 @@ impl Session {
         // It ends either way.
         let _ = timer.bound(deadline, closed).await;
     }
-}
-
-async fn exchange(
-    worker: Rc<Worker>,
-    client: Rc<Client>,
-    request: http::Request<RecvStream>,
-    respond: SendResponse<Chunk>,
-    ticket: Ticket,
-) {
-    let mut timer = ticket.take_timer();
-    let mut scratch = worker.take_scratch();
-    let limits = &client.listener.plan.limits;
-    let limits = HeadLimits { bytes: limits.head, fields: limits.fields, target: limits.target };
-    let (stream, length) = Stream::accept(request, respond, &ticket.0.outbox, &limits, &mut scratch.request);
-    let mut peer = Peer::H2(Box::new(stream));
-    let length = length.map_err(Fault::Refused);
-    exchange::serve(&worker, &client, &mut peer, &mut scratch, length, false, &mut timer).await;
-    worker.keep_scratch(scratch);
-    ticket.0.timers.borrow_mut().push(timer);
 }
