@@ -46,6 +46,12 @@ impl ReadBuffer {
         self.start == self.end
     }
 
+    /// Whether it holds no memory.
+    #[must_use]
+    pub fn is_released(&self) -> bool {
+        self.data.is_empty()
+    }
+
     /// Drops `count` bytes from the front.
     pub fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
