@@ -60,9 +60,11 @@ impl Mixed {
         let mut client = RawClient::connect(self.gateway.address(0));
         client.send("GET /bad HTTP/1.1\r\nHost: honest.test\r\n\r\n");
         let answer = client.read_response("GET");
-        assert_eq!(self.bad.connections(), connection + 1, "the case was played on a connection of its own");
+        // A stream that was refused is asked for once more, on another connection (RFC 9113 §8.7).
+        let played = self.bad.connections() - connection;
+        assert!((1..=2).contains(&played), "the case was played on {played} connections");
         answered.open();
-        self.bad.wait_until_ended(connection);
+        (connection..connection + played).for_each(|connection| self.bad.wait_until_ended(connection));
         let probe = RawClient::connect(self.gateway.address(0)).get("/probe");
         assert_eq!((probe.status, probe.json()["target"].as_str()), (200, Some("/probe")));
         assert!(self.honest.requests().iter().all(|seen| seen.target == "/probe"));
@@ -76,7 +78,7 @@ fn status(status: &str, fields: &[(&str, &[u8])], ends: bool) -> Vec<u8> {
 
 fn is_error_or_cut(answer: &Result<Response, Broken>) -> bool {
     match answer {
-        Ok(answer) => matches!(answer.status, 502 | 503 | 504) || (answer.status == 200 && !answer.is_complete()),
+        Ok(answer) => matches!(answer.status, 502..=504) || (answer.status == 200 && !answer.is_complete()),
         Err(broken) => matches!(broken, Broken::Closed(..)),
     }
 }
