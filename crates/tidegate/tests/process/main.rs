@@ -12,6 +12,7 @@ mod http2;
 mod http2_faults;
 mod hygiene;
 mod isolation;
+mod mutations;
 mod paths;
 mod proxy_protocol;
 mod rig;
