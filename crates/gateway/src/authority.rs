@@ -67,12 +67,38 @@ pub fn parse(bytes: &[u8]) -> Result<Authority<'_>, AuthorityFault> {
         return Err(AuthorityFault::TooLong);
     }
     let text = std::str::from_utf8(bytes).map_err(|_| AuthorityFault::Host)?;
+    if let Some(end) = plain_name(bytes) {
+        return Ok(Authority { host: Cow::Borrowed(&text[..end]), port: port(&text[end..])? });
+    }
     if let Some(bracketed) = text.strip_prefix('[') {
         let (address, rest) = bracketed.split_once(']').ok_or(AuthorityFault::Ipv6)?;
         return Ok(Authority { host: ipv6(&text[..address.len() + 2], address)?, port: port(rest)? });
     }
     let (name, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
     Ok(Authority { host: host(name)?, port: port(rest)? })
+}
+
+/// The length of a host in front of the end or a colon, if it is a name that is in the one spelling already and
+/// cannot be an address: nearly every host is, and this tells it in one pass.
+fn plain_name(bytes: &[u8]) -> Option<usize> {
+    let mut label = 0;
+    let mut is_lettered = false;
+    let mut end = bytes.len();
+    for (position, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => {
+                is_lettered = if label == 0 { byte.is_ascii_lowercase() } else { is_lettered };
+                label += 1;
+            }
+            b'.' if label > 0 => label = 0,
+            b':' => {
+                end = position;
+                break;
+            }
+            _ => return None,
+        }
+    }
+    (label > 0 && is_lettered).then_some(end)
 }
 
 /// The address in the spelling of RFC 5952, so that one address is one host. `Ipv6Addr` accepts neither

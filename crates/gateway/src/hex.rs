@@ -27,15 +27,27 @@ pub(crate) fn decode(text: &[u8]) -> Option<u128> {
     if text.is_empty() || text.len() > 32 {
         return None;
     }
-    text.iter().try_fold(0, |value, &digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(value << 4 | u128::from(digit))
-    })
+    // A digit that is none sets a high bit, which is looked for once at the end.
+    let mut value = 0;
+    let mut seen = 0;
+    for digit in text {
+        let digit = DIGITS[usize::from(*digit)];
+        seen |= digit;
+        value = value << 4 | u128::from(digit & 15);
+    }
+    (seen < 16).then_some(value)
 }
+
+/// The value of every digit; 255 for what is none.
+const DIGITS: [u8; 256] = {
+    let mut digits = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
+    }
+    digits
+};
 
 #[cfg(test)]
 mod tests {

@@ -137,6 +137,15 @@ impl Fields {
 
     /// Appends a field whose value is written by `write`, in place.
     pub fn append_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        self.append_as(name, Known::of(name.as_bytes()), write);
+    }
+
+    /// Appends a field with a known name, in lower case, whose value is written by `write`, in place.
+    pub fn add(&mut self, known: Known, write: impl FnOnce(&mut Vec<u8>)) {
+        self.append_as(known.text(), known, write);
+    }
+
+    fn append_as(&mut self, name: &str, known: Known, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.extend_from_slice(b": ");
@@ -147,18 +156,30 @@ impl Fields {
         if controls != 0 {
             self.bytes[value..].iter_mut().filter(|byte| is_control(**byte)).for_each(|byte| *byte = b' ');
         }
+        let end = self.bytes.len();
         self.bytes.extend_from_slice(b"\r\n");
-        self.push_line(start..self.bytes.len(), name.len());
+        if end > value && (is_space(self.bytes[value]) || is_space(self.bytes[end - 1])) {
+            self.push_line(start..end + 2, name.len());
+            return;
+        }
+        self.push_entry(Entry {
+            start: narrow(start),
+            value: narrow(value),
+            value_length: narrow(end - value),
+            name_length: u16::try_from(name.len()).unwrap_or(u16::MAX),
+            known,
+            state: State::Verbatim,
+        });
     }
 
-    /// Appends a field with the value of the first one called `source`; nothing where there is none.
-    pub fn append_copy(&mut self, name: &str, source: Known) {
+    /// Appends a field with the value of the first one called `source`, if there is one.
+    pub fn append_copy(&mut self, known: Known, source: Known) {
         let Some(position) = usize::from(self.first[source as usize]).checked_sub(1) else {
             return;
         };
         let start = self.entries[position].value as usize;
         let end = start + self.entries[position].value_length as usize;
-        self.append_with(name, |out| out.extend_from_within(start..end));
+        self.add(known, |out| out.extend_from_within(start..end));
     }
 
     /// Removes every field with that known name.
@@ -209,7 +230,7 @@ impl Fields {
     /// Replaces all fields of that known name by one.
     pub fn set(&mut self, known: Known, value: &[u8]) {
         self.remove(known);
-        self.append(known.text(), value);
+        self.add(known, |out| out.extend_from_slice(value));
     }
 
     /// The value of the first field with that known name.

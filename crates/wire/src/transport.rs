@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
@@ -68,6 +68,19 @@ impl Transport {
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
             Ok(_) => true,
         }
+    }
+
+    /// Whether the peer has reset the connection; wakes the task when that may have changed.
+    ///
+    /// An end of the stream is not a reset: a client may close its side once it has sent its request.
+    pub fn poll_lost(&self, cx: &mut Context<'_>) -> bool {
+        let stream = self.tcp();
+        if stream.poll_read_ready(cx).is_pending() {
+            return false;
+        }
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let peeked = stream.try_io(Interest::READABLE, || socket2::SockRef::from(stream).peek(&mut byte));
+        peeked.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
     }
 
     /// Makes the coming drop reset the connection, so that a peer cannot take a cut message for a

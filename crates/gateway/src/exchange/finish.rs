@@ -95,10 +95,12 @@ impl Exchange<'_> {
 
     /// Fields that every answer has, whoever gave it.
     pub(super) fn add_response_fields(&mut self) {
+        // A drain may have begun while the upstream was busy; the client should not count on this connection.
+        self.context.close |= self.worker.is_draining();
         let fields = &mut self.scratch.response.fields;
         // RFC 9110 §6.6.1: a recipient with a clock adds Date where it is missing.
         if !fields.has(Known::Date) {
-            fields.append_with("date", |out| self.worker.write_date(self.context.now, out));
+            fields.add(Known::Date, |out| self.worker.write_date(self.context.now, out));
         }
         let wanted = &self.local.snapshot.plan.headers;
         if wanted.request_id && !matches!(self.context.request_id, RequestId::None) {

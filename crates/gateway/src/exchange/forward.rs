@@ -233,10 +233,10 @@ fn pass_interim(peer: &mut Peer, head: &mut ResponseHead, version: Version) {
     let _ = peer.send_interim(head);
 }
 
-/// Whether an HTTP/2 client has reset the stream: then nobody waits for an answer.
+/// Whether the client has reset its connection or stream: then nobody waits for an answer.
 fn client_left(cx: &mut Context<'_>, peer: &mut Peer) -> bool {
     match peer {
-        Peer::H1(_) => false,
+        Peer::H1(connection) => connection.transport().poll_lost(cx),
         Peer::H2(stream) => stream.poll_reset(cx).is_ready(),
     }
 }

@@ -102,6 +102,11 @@ impl Exchange<'_> {
         let PathAllowances { encoded_slash, encoded_backslash } = route.plan.allow;
         let allowed = Separators { slash: encoded_slash, backslash: encoded_backslash };
         self.context.separators.within(allowed).map_err(|_| Fault::PathEncoding)?;
+        // A protocol change that the route does not allow is no reason to refuse the request (RFC
+        // 9110 §7.8); but what its sender may send in advance is no message.
+        if !route.plan.upgrades.websocket && self.context.upgrade.take().is_some() {
+            self.context.close = true;
+        }
         self.context.body_limit = route.plan.max_body.on(self.client.listener.plan.limits.body);
         match (self.context.length, self.context.body_limit) {
             (BodyLength::Exact(length), Some(limit)) if length > limit => Err(Fault::BodyTooLarge),

@@ -45,11 +45,11 @@ impl Exchange<'_> {
         let origin = &self.context.origin;
         let fields = &mut self.scratch.request.fields;
         if headers.forwarded.x_forwarded() {
-            fields.append_with("x-forwarded-for", |out| origin.write_x_forwarded_for(out));
-            fields.append("x-forwarded-proto", origin.scheme().as_str().as_bytes());
+            fields.add(Known::XForwardedFor, |out| origin.write_x_forwarded_for(out));
+            fields.set(Known::XForwardedProto, origin.scheme().as_str().as_bytes());
             match origin.host() {
-                Some(host) => fields.append("x-forwarded-host", host),
-                None => fields.append_copy("x-forwarded-host", Known::Host),
+                Some(host) => fields.set(Known::XForwardedHost, host),
+                None => fields.append_copy(Known::XForwardedHost, Known::Host),
             }
         }
         if headers.forwarded.rfc7239() {

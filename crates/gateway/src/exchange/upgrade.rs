@@ -6,17 +6,14 @@
 //! those bytes are not taken for another request.
 
 use super::{Exchange, Outcome};
+use crate::config::plan::ListenerTimeouts;
 use crate::fault::Fault;
 use crate::timer::{Timer, after};
 use crate::upstream::Lease;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tidegate_wire::h1::Connection;
 use tidegate_wire::name::Known;
 use tidegate_wire::peer::Peer;
-
-/// How long a tunnel may be silent in both directions.
-const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 
 impl Exchange<'_> {
     /// Passes the 101 on and then bytes in both directions, until both sides have ended.
@@ -45,7 +42,7 @@ impl Exchange<'_> {
         upstream.begin_tunnel();
         self.context.close = true;
         let timeouts = &self.client.listener.plan.timeouts;
-        let (up, down) = tunnel(client, upstream, timer, [timeouts.body, timeouts.linger]).await;
+        let (up, down) = tunnel(client, upstream, timer, timeouts).await;
         self.context.received = up;
         self.context.sent = down;
         Ok(Outcome::Complete)
@@ -86,13 +83,15 @@ impl Direction {
     }
 }
 
-/// Returns the bytes moved towards the upstream and towards the client. `ended` tells how long the
-/// other side may be silent once the client, or the upstream, has ended.
+/// Returns the bytes moved towards the upstream and towards the client.
+///
+/// Once the upstream has ended nobody hears the client any more, so that it has no more than the
+/// linger time; an upstream may have much to say to a client that has ended.
 async fn tunnel(
     client: &mut Connection,
     upstream: &mut Connection,
     timer: &mut Timer,
-    ended: [Duration; 2],
+    timeouts: &ListenerTimeouts,
 ) -> (u64, u64) {
     let (mut up, mut down) = (Direction::default(), Direction::default());
     let mut seen = (0, timer.now());
@@ -109,9 +108,9 @@ async fn tunnel(
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
                 _ => {
                     let idle = match (up.ended, down.ended) {
-                        (_, true) => ended[1],
-                        (true, false) => ended[0],
-                        (false, false) => TUNNEL_IDLE,
+                        (_, true) => timeouts.linger,
+                        (true, false) => timeouts.body,
+                        (false, false) => timeouts.tunnel,
                     };
                     timer.poll(cx, after(seen.1, Some(idle)))
                 }

@@ -3,7 +3,7 @@
 mod samples;
 
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -29,11 +29,14 @@ const PAGE: &str = include_str!("page.html");
 pub(crate) fn run(at_most: Option<Duration>) -> Result<(), Failure> {
     control(async move {
         let mut signals = Signals::listen().context("signals")?;
-        let (port, admin) = (free_port(PORT)?, free_port(ADMIN_PORT)?);
+        let (listener, admin_listener) = (bind(PORT)?, bind(ADMIN_PORT)?);
+        let (address, admin_address) = (address_of(&listener)?, address_of(&admin_listener)?);
+        let (port, admin) = (address.port(), admin_address.port());
         let samples = samples::start().await.context("the sample services")?;
         let Loaded { plan, .. } = load(port, admin, samples).map_err(Failure::Configuration)?;
         logging::start(&plan.log, std::env::var(logging::OVERRIDE).ok().as_deref())?;
-        let service = Service::start(plan, Sockets::default())?;
+        let listeners = vec![(address, vec![listener])];
+        let service = Service::start(plan, Sockets { listeners, admin: Some((admin_address, admin_listener)) })?;
         print(&welcome(port, admin));
         tokio::select! {
             () = asked_to_end(&mut signals) => {}
@@ -52,11 +55,14 @@ async fn asked_to_end(signals: &mut Signals) {
     while signals.next().await != Signal::End {}
 }
 
-/// The wanted port, or any other that nobody uses.
-fn free_port(wanted: u16) -> anyhow::Result<u16> {
+/// A socket on the wanted port, or on any other that nobody uses.
+fn bind(wanted: u16) -> anyhow::Result<TcpListener> {
     let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-    let listener = bind(wanted).or_else(|_| bind(0)).context("no port is free")?;
-    Ok(listener.local_addr()?.port())
+    bind(wanted).or_else(|_| bind(0)).context("no port is free")
+}
+
+fn address_of(listener: &TcpListener) -> anyhow::Result<SocketAddr> {
+    listener.local_addr().context("a socket without an address")
 }
 
 fn load(port: u16, admin: u16, samples: Ports) -> Result<Loaded, config::Diagnostics> {
@@ -125,10 +131,9 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_replaced_and_said() {
-        let taken = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
-        let holder = TcpListener::bind(taken).expect("still free");
-        assert_ne!(free_port(taken.port()).expect("another"), taken.port());
-        drop(holder);
+        let taken = bind(0).expect("a free port");
+        let address = |listener| address_of(listener).expect("bound");
+        assert_ne!(address(&bind(address(&taken).port()).expect("another")), address(&taken));
         assert!(welcome(PORT, 1).contains("(9901 is in use)"));
         assert!(!welcome(PORT, ADMIN_PORT).contains("in use"));
     }

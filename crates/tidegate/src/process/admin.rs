@@ -13,46 +13,51 @@ use crate::admin::{AdminState, Limits, router, serve};
 #[derive(Debug)]
 pub(super) struct AdminSocket {
     /// The address as it is configured; its port may be 0.
-    pub(super) configured: SocketAddr,
-    pub(super) listener: TcpListener,
+    configured: SocketAddr,
+    listener: TcpListener,
+    /// The same once more, to accept from; so that a server that is to start cannot fail to.
+    acceptor: TcpListener,
+    address: SocketAddr,
 }
 
 impl AdminSocket {
     pub(super) fn bind(configured: SocketAddr) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(configured);
         let listener = listener.with_context(|| format!("admin: cannot listen on {configured}"))?;
-        Ok(Self { configured, listener })
+        Self::new(configured, listener).context("admin")
     }
 
-    /// The address as it is configured, and the same socket once more.
-    pub(super) fn duplicate(&self) -> io::Result<(SocketAddr, TcpListener)> {
-        Ok((self.configured, self.listener.try_clone()?))
+    pub(super) fn new(configured: SocketAddr, listener: TcpListener) -> io::Result<Self> {
+        let (acceptor, address) = (listener.try_clone()?, listener.local_addr()?);
+        Ok(Self { configured, listener, acceptor, address })
     }
 }
 
 /// Serves the admin pages, as a task of the control thread, until it is stopped.
 #[derive(Debug)]
 pub(super) struct AdminServer {
-    socket: AdminSocket,
+    configured: SocketAddr,
+    listener: TcpListener,
     stop: oneshot::Sender<()>,
     task: JoinHandle<io::Result<()>>,
 }
 
 impl AdminServer {
-    pub(super) fn start(socket: AdminSocket, state: AdminState) -> io::Result<Self> {
-        let listener = socket.listener.try_clone()?;
+    pub(super) fn start(socket: AdminSocket, state: AdminState) -> Self {
+        let AdminSocket { configured, listener, acceptor, address } = socket;
         let (stop, stopped) = oneshot::channel();
         let until = async move {
             // Sent or dropped, it is the end either way.
             let _ = stopped.await;
         };
-        let task = tokio::spawn(serve(listener, router(state), Limits::default(), until));
-        tracing::info!(address = %socket.listener.local_addr()?, "admin listening");
-        Ok(Self { socket, stop, task })
+        let task = tokio::spawn(serve(acceptor, router(state), Limits::default(), until));
+        tracing::info!(%address, "admin listening");
+        Self { configured, listener, stop, task }
     }
 
-    pub(super) fn socket(&self) -> &AdminSocket {
-        &self.socket
+    /// The address as it is configured, and the socket once more.
+    pub(super) fn duplicate(&self) -> io::Result<(SocketAddr, TcpListener)> {
+        Ok((self.configured, self.listener.try_clone()?))
     }
 
     /// Accepts nobody from here on. What is returned ends when answers under way have, within seconds.

@@ -129,7 +129,7 @@ impl Process {
                             tracing::info!(successor, "replaced");
                             return Ending::Replaced;
                         }
-                        Err(error) => tracing::error!(error = %format_args!("{error:#}"), "replacement failed, this process goes on"),
+                        Err(error) => log_failed_replacement(&error),
                     }
                 }
             }
@@ -151,9 +151,7 @@ impl Process {
         let sockets = self.service.sockets().map_err(anyhow::Error::from);
         match sockets.and_then(|sockets| Replacement::start(&self.program, sockets)) {
             Ok(replacement) => self.replacement = Some(replacement),
-            Err(error) => {
-                tracing::error!(error = %format_args!("{error:#}"), "replacement failed, this process goes on");
-            }
+            Err(error) => log_failed_replacement(&error),
         }
     }
 
@@ -188,6 +186,10 @@ async fn unless_asked_again(mut signals: Signals, ended: impl Future<Output = ()
         () = ended => tracing::info!("shut down"),
         () = again => tracing::warn!("shut down at once, connections are cut"),
     }
+}
+
+fn log_failed_replacement(error: &anyhow::Error) {
+    tracing::error!(error = %format_args!("{error:#}"), "replacement failed, this process goes on");
 }
 
 /// What becomes of the replacement; waits for ever where there is none.

@@ -18,7 +18,7 @@ use crate::logging::LevelControl;
 /// The configuration file, and the watch over it and over the files that it names.
 pub(super) struct Source {
     path: PathBuf,
-    /// Files that the configuration in force names.
+    /// Files that the last valid configuration names.
     named: Vec<PathBuf>,
     watch: Option<Watch>,
 }

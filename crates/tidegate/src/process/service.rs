@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use tidegate_gateway::access::AccessLog;
 use tidegate_gateway::config::Plan;
+use tidegate_gateway::config::plan::Output;
 use tidegate_gateway::listen::SocketGroup;
 use tidegate_gateway::server::Gateway;
 use tidegate_gateway::snapshot::Snapshot;
@@ -48,7 +49,7 @@ impl Service {
         let gateway = Gateway::start(snapshot, listeners, log.as_ref())?;
         let mut service = Self { gateway, registry, readiness: Arc::default(), admin: None, access_log };
         service.log_addresses()?;
-        service.admin = admin.map(|socket| service.serve_admin(socket)).transpose()?;
+        service.admin = admin.map(|socket| service.serve_admin(socket));
         service.registry.process().reloaded(1, SystemTime::now());
         service.readiness.ready();
         Ok(service)
@@ -61,10 +62,10 @@ impl Service {
         Ok(())
     }
 
-    fn serve_admin(&self, socket: AdminSocket) -> anyhow::Result<AdminServer> {
+    fn serve_admin(&self, socket: AdminSocket) -> AdminServer {
         let names = self.plan().admin.iter().flat_map(|admin| admin.hosts.clone()).collect();
         let state = AdminState::new(Arc::clone(&self.registry), Arc::clone(&self.readiness), names);
-        AdminServer::start(socket, state).context("admin")
+        AdminServer::start(socket, state)
     }
 
     /// The configuration in force.
@@ -95,7 +96,7 @@ impl Service {
     pub(super) async fn apply(&mut self, plan: Plan) -> anyhow::Result<()> {
         let before = Arc::clone(self.gateway.snapshot());
         let new_admin = plan.admin != before.plan.admin;
-        let kept = self.admin.as_ref().map(|admin| admin.socket().duplicate()).transpose()?;
+        let kept = self.admin.as_ref().map(AdminServer::duplicate).transpose()?;
         let new_log = plan.access_log != before.plan.access_log;
         // All that can fail comes first.
         let admin = if new_admin { admin_socket(&plan, kept)? } else { None };
@@ -112,7 +113,7 @@ impl Service {
         }
         if new_admin {
             self.admin.take().map(AdminServer::stop);
-            self.admin = admin.map(|socket| self.serve_admin(socket)).transpose()?;
+            self.admin = admin.map(|socket| self.serve_admin(socket));
         }
         let process = self.registry.process();
         process.reloaded(process.generation() + 1, SystemTime::now());
@@ -122,7 +123,7 @@ impl Service {
     async fn log_to(&mut self, log: Option<&AccessLog>, writer: Option<AccessLogWriter>) -> anyhow::Result<()> {
         self.gateway.log_to(log).await?;
         if let Some(before) = std::mem::replace(&mut self.access_log, writer) {
-            spawn_blocking(move || finish(before)).await?;
+            finish(before).await;
         }
         Ok(())
     }
@@ -133,7 +134,7 @@ impl Service {
             let sockets = group.sockets().iter().map(TcpListener::try_clone);
             Ok((group.configured, sockets.collect::<io::Result<_>>()?))
         };
-        let admin = self.admin.as_ref().map(|admin| admin.socket().duplicate());
+        let admin = self.admin.as_ref().map(AdminServer::duplicate);
         Ok(Sockets {
             listeners: self.gateway.sockets().iter().map(duplicates).collect::<io::Result<_>>()?,
             admin: admin.transpose()?,
@@ -163,7 +164,7 @@ impl Service {
         let at_most = self.plan().shutdown.drain;
         self.gateway.drain(at_most).await;
         if let Some(writer) = self.access_log {
-            finish(writer);
+            finish(writer).await;
         }
         if let Some(admin) = self.admin {
             // It bounds itself, and how it ends is of no interest any more.
@@ -172,8 +173,9 @@ impl Service {
     }
 }
 
-fn finish(writer: AccessLogWriter) {
-    if !writer.finish(LAST_RECORDS) {
+async fn finish(writer: AccessLogWriter) {
+    let finished = spawn_blocking(move || writer.finish(LAST_RECORDS)).await;
+    if !finished.is_ok_and(|finished| finished) {
         tracing::warn!("the access log is blocked; its last records are lost");
     }
 }
@@ -182,7 +184,9 @@ fn finish(writer: AccessLogWriter) {
 fn admin_socket(plan: &Plan, inherited: Option<(SocketAddr, TcpListener)>) -> anyhow::Result<Option<AdminSocket>> {
     let Some(admin) = &plan.admin else { return Ok(None) };
     match inherited {
-        Some((configured, listener)) if configured == admin.address => Ok(Some(AdminSocket { configured, listener })),
+        Some((configured, listener)) if configured == admin.address => {
+            Ok(Some(AdminSocket::new(configured, listener)?))
+        }
         _ => AdminSocket::bind(admin.address).map(Some),
     }
 }
@@ -190,6 +194,10 @@ fn admin_socket(plan: &Plan, inherited: Option<(SocketAddr, TcpListener)>) -> an
 /// Both ends of the access log that the plan wants, if it does.
 fn access_log(plan: &Plan, registry: &Registry) -> anyhow::Result<(Option<AccessLog>, Option<AccessLogWriter>)> {
     let Some(log) = &plan.access_log else { return Ok((None, None)) };
-    let (log, writer) = AccessLogWriter::start(log, registry.process().access_log()).context("access_log")?;
+    let started = AccessLogWriter::start(log, registry.process().access_log());
+    let (log, writer) = started.with_context(|| match &log.to {
+        Output::File(path) => format!("access_log: cannot write to {}", path.display()),
+        Output::Stdout | Output::Stderr => "access_log".to_owned(),
+    })?;
     Ok((Some(log), Some(writer)))
 }

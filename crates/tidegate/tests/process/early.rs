@@ -1,6 +1,7 @@
 //! Answers before the request is complete, and `Expect`: what is on the way is never taken for a request.
 
 use tidegate_testkit::client::RawClient;
+use tidegate_testkit::gate::Gate;
 use tidegate_testkit::http1::Broken;
 use tidegate_testkit::recorder::{Recorder, Step, response};
 
@@ -235,5 +236,25 @@ fn redirects_and_direct_answers_keep_the_connection() {
     let head = client.exchange("HEAD /403 HTTP/1.1\r\nHost: honest.test\r\n\r\n");
     assert_eq!((head.status, head.is_complete()), (403, true));
     check_echo(&client.get("/next"), "/next");
+    rig.conclude();
+}
+
+#[test]
+fn a_client_that_resets_frees_its_upstream_and_one_that_half_closes_gets_its_answer() {
+    let rig = Rig::start();
+    rig.recorder.on("/silent", vec![Step::AwaitRequest, Step::AwaitClose]);
+    let mut gone = rig.connect();
+    gone.send("GET /silent HTTP/1.1\r\nHost: honest.test\r\n\r\n");
+    let seen = rig.recorder.wait_for_target("/silent");
+    gone.reset();
+    rig.recorder.wait_until_ended(seen.connection);
+    let gate = Gate::new();
+    rig.recorder.on("/patient", vec![Step::AwaitRequest, Step::AwaitGate(gate.clone()), Step::Answer]);
+    let mut patient = rig.connect();
+    patient.send("GET /patient HTTP/1.1\r\nHost: honest.test\r\n\r\n");
+    patient.half_close();
+    rig.recorder.wait_for_target("/patient");
+    gate.open();
+    assert_eq!(patient.read_response("GET").expect("an answer").status, 200);
     rig.conclude();
 }

@@ -76,7 +76,7 @@ fn status(status: &str, fields: &[(&str, &[u8])], ends: bool) -> Vec<u8> {
 
 fn is_error_or_cut(answer: &Result<Response, Broken>) -> bool {
     match answer {
-        Ok(answer) => matches!(answer.status, 502 | 503 | 504) || (answer.status == 200 && !answer.is_complete()),
+        Ok(answer) => matches!(answer.status, 502..=504) || (answer.status == 200 && !answer.is_complete()),
         Err(broken) => matches!(broken, Broken::Closed(..)),
     }
 }

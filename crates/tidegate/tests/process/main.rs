@@ -3,6 +3,7 @@
 //! Each test starts a gateway of its own in front of a recording upstream. The hostile cases are
 //! tables: raw bytes in, and for each the outcomes that are right.
 
+mod demo;
 mod early;
 mod faults;
 mod floods;
@@ -12,10 +13,15 @@ mod http2;
 mod http2_faults;
 mod hygiene;
 mod isolation;
+mod load;
 mod mutations;
 mod paths;
 mod proxy_protocol;
+mod reload;
 mod rig;
 mod serving;
+mod shutdown;
 mod slow;
+mod supervised;
+mod takeover;
 mod upgrade;

@@ -126,6 +126,7 @@ fn timeouts(written: &document::ListenerTimeouts) -> ListenerTimeouts {
         body: written.body.duration(),
         body_rate: written.body_rate.0.as_ref().map(rate),
         linger: written.linger.duration(),
+        tunnel: written.tunnel.duration(),
     }
 }
 

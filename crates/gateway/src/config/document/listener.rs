@@ -147,6 +147,9 @@ pub struct ListenerTimeouts {
 
     /// How long the rest of a request body is read away after an early answer.
     pub linger: Timeout,
+
+    /// A tunnel (a WebSocket) without a byte in either direction.
+    pub tunnel: Timeout,
 }
 
 impl Default for ListenerTimeouts {
@@ -158,6 +161,7 @@ impl Default for ListenerTimeouts {
             body: Timeout::of(30_000),
             body_rate: OrOff(Some(BodyRate::default())),
             linger: Timeout::of(2000),
+            tunnel: Timeout::of(3_600_000),
         }
     }
 }

@@ -85,6 +85,8 @@ pub struct ListenerTimeouts {
     pub body_rate: Option<MinimumRate>,
     /// How long what is left of a request body is read away after an early answer.
     pub linger: Duration,
+    /// Without a byte in either direction of a tunnel.
+    pub tunnel: Duration,
 }
 
 /// The slowest body that is still served, measured while the gateway waits for the client.
