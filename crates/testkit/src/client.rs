@@ -162,6 +162,11 @@ impl RawClient {
         let _ = self.source.stream_ref().socket().shutdown(Shutdown::Write);
     }
 
+    /// Ends the sending side of TCP and says nothing of it in TLS: what an attacker can do.
+    pub fn truncate(&mut self) {
+        let _ = self.source.stream_ref().socket().shutdown(Shutdown::Write);
+    }
+
     /// Breaks the connection with a RST.
     pub fn reset(self) {
         reset(self.source.stream_ref().socket());

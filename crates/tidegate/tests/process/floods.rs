@@ -138,8 +138,9 @@ fn floods_of_small_frames_are_ended_or_cost_nothing() {
         ("unknown frames", vec![], frame(0xbb, 0xff, 0, b"unknown")),
     ];
     for (what, first, each) in floods {
-        let after = flood(&rig, first, |_| each.clone(), MANY);
-        println!("{what}: {after:?}");
+        println!("{what}");
+        // Either end is right; what it costs and whom it disturbs is checked inside.
+        flood(&rig, first, |_| each.clone(), MANY);
     }
     rig.conclude();
 }

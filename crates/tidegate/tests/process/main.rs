@@ -24,4 +24,5 @@ mod shutdown;
 mod slow;
 mod supervised;
 mod takeover;
+mod tls;
 mod upgrade;
