@@ -46,6 +46,12 @@ impl ReadBuffer {
         self.start == self.end
     }
 
+    /// Whether it holds no memory.
+    #[must_use]
+    pub fn is_released(&self) -> bool {
+        self.data.is_empty()
+    }
+
     /// Drops `count` bytes from the front.
     pub fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
@@ -124,6 +130,18 @@ impl Drop for ReadBuffer {
     }
 }
 
+/// Memory that begins with a copy of `data`: from the pool, or of just that size where it is short.
+pub(crate) fn filled_with(data: &[u8]) -> Box<[u8]> {
+    match SIZES.into_iter().find(|size| *size >= data.len()) {
+        Some(size) if data.len() >= SIZES[0] / 4 => {
+            let mut memory = take(size);
+            memory[..data.len()].copy_from_slice(data);
+            memory
+        }
+        _ => data.into(),
+    }
+}
+
 fn take(size: usize) -> Box<[u8]> {
     let pooled = SIZES
         .iter()
@@ -132,7 +150,8 @@ fn take(size: usize) -> Box<[u8]> {
     pooled.unwrap_or_else(|| vec![0; size].into_boxed_slice())
 }
 
-fn give_back(data: Box<[u8]>) {
+/// Returns memory to the pool of the thread, where it is of a size that is kept.
+pub(crate) fn give_back(data: Box<[u8]>) {
     let Some(class) = SIZES.iter().position(|size| *size == data.len()) else {
         return;
     };

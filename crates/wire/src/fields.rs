@@ -8,10 +8,15 @@
 //! LF, because the parser and [`Fields::append`] admit nothing else.
 
 use crate::name::Known;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use std::ops::Range;
 
 /// The most fields that one section can hold; a parser limit above this is cut to it.
 pub const MAX_FIELDS: usize = 256;
+
+/// Up to this many bytes, the values of a section share its memory.
+const SHARED_SECTION: usize = 4096;
 
 /// The fields of a head or of a trailer section.
 #[derive(Debug, Clone)]
@@ -182,6 +187,24 @@ impl Fields {
         self.add(known, |out| out.extend_from_within(start..end));
     }
 
+    /// Appends a field that somebody else has checked: `known` is what `name` spells, and the value has
+    /// neither control bytes nor white space around it.
+    pub(crate) fn append_checked(&mut self, name: &str, value: &[u8], known: Known) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(b": ");
+        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(b"\r\n");
+        self.push_entry(Entry {
+            start: narrow(start),
+            value: narrow(start + name.len() + 2),
+            value_length: narrow(value.len()),
+            name_length: u16::try_from(name.len()).unwrap_or(u16::MAX),
+            known,
+            state: State::Verbatim,
+        });
+    }
+
     /// Removes every field with that known name.
     pub fn remove(&mut self, known: Known) {
         let first = self.first[known as usize];
@@ -322,14 +345,30 @@ impl Fields {
     #[must_use]
     pub fn to_header_map(&self) -> http::HeaderMap {
         let mut map = http::HeaderMap::with_capacity(self.entries.len());
-        for field in self.iter() {
-            let name = http::HeaderName::from_bytes(field.name);
-            let value = http::HeaderValue::from_bytes(field.value);
-            if let (Ok(name), Ok(value)) = (name, value) {
-                map.append(name, value);
+        self.for_each_http(|_, name, value| {
+            map.append(name, value);
+        });
+        map
+    }
+
+    /// Hands out every field in the terms of the `http` crate.
+    ///
+    /// The values of a small section are slices of one copy of it. Of a large one each is copied, because
+    /// whoever keeps one value (a compression table does) would keep all of it.
+    pub(crate) fn for_each_http(&self, mut each: impl FnMut(Known, HeaderName, HeaderValue)) {
+        let shared = (self.bytes.len() <= SHARED_SECTION).then(|| Bytes::copy_from_slice(&self.bytes));
+        for entry in self.entries.iter().filter(|entry| entry.state != State::Removed) {
+            let field = view(&self.bytes, entry);
+            let start = entry.value as usize;
+            let value = match &shared {
+                Some(section) => section.slice(start..start + field.value.len()),
+                None => Bytes::copy_from_slice(field.value),
+            };
+            let name = field.known.http_name().or_else(|| HeaderName::from_bytes(field.name).ok());
+            if let (Some(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(value)) {
+                each(field.known, name, value);
             }
         }
-        map
     }
 
     /// Appends all fields of an `http` map.

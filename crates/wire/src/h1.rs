@@ -41,6 +41,8 @@ pub enum HeadError {
     Refused(Refusal),
     /// The peer closed in the middle of a head.
     Cut,
+    /// The peer surely did nothing with the request (HTTP/2 REFUSED_STREAM and GOAWAY).
+    Unprocessed,
     /// The connection failed.
     Io(io::Error),
 }
@@ -140,6 +142,10 @@ impl Connection {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // Nothing to read is the usual case where one waits; then no buffer is needed at all.
+        if self.input.is_released() && self.io.poll_silent(cx) {
+            return Poll::Pending;
+        }
         let room = self.input.room();
         match self.io.poll_receive(cx, room) {
             Poll::Ready(Ok(count)) => {

@@ -13,6 +13,5 @@ pub mod name;
 pub mod parse;
 pub mod peer;
 pub mod proxy_protocol;
-pub mod rewound;
 pub mod tls;
 pub mod transport;

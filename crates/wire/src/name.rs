@@ -5,6 +5,8 @@
 //! comparison: the slot is computed from the length and two letters, and the table is checked to be
 //! free of collisions when it is compiled.
 
+use http::HeaderName;
+
 macro_rules! known_names {
     ($($variant:ident = $text:literal,)*) => {
         /// A field name that the gateway acts on, or [`Known::Other`].
@@ -18,6 +20,8 @@ macro_rules! known_names {
 
         const NAMES: &[&str] = &["", $($text,)*];
         const VARIANTS: &[Known] = &[Known::Other, $(Known::$variant,)*];
+        /// The same names in the terms of the `http` crate; the first is of no name.
+        static HTTP_NAMES: [HeaderName; NAMES.len()] = [HeaderName::from_static("-"), $(HeaderName::from_static($text),)*];
     };
 }
 
@@ -126,6 +130,12 @@ impl Known {
         if spelt { VARIANTS[index] } else { Self::Other }
     }
 
+    /// The name in the terms of the `http` crate; none for [`Known::Other`].
+    #[must_use]
+    pub fn http_name(self) -> Option<HeaderName> {
+        (self != Self::Other).then(|| HTTP_NAMES[self as usize].clone())
+    }
+
     /// The name in lower case; empty for [`Known::Other`].
     #[must_use]
     pub fn text(self) -> &'static str {
@@ -143,6 +153,7 @@ mod tests {
             assert_eq!(Known::of(name.as_bytes()), VARIANTS[index]);
             assert_eq!(Known::of(name.to_ascii_uppercase().as_bytes()), VARIANTS[index]);
             assert_eq!(VARIANTS[index].text(), *name);
+            assert_eq!(VARIANTS[index].http_name().as_ref().map(HeaderName::as_str), Some(*name));
         }
     }
 

@@ -56,7 +56,10 @@ impl Peer {
     /// # Errors
     /// When the trailer section is malformed.
     pub fn take_trailers(&mut self) -> Result<Option<Fields>, BodyError> {
-        either!(self, peer => peer.take_trailers())
+        match self {
+            Self::H1(connection) => connection.take_trailers(),
+            Self::H2(stream) => Ok(stream.take_trailers()),
+        }
     }
 
     /// Whether the message being received has arrived in full.
@@ -89,17 +92,12 @@ impl Peer {
     /// # Errors
     /// When the peer is gone.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::H1(connection) => connection.poll_flush(cx),
-            Self::H2(_) => Poll::Ready(Ok(())),
-        }
+        either!(self, peer => peer.poll_flush(cx))
     }
 
     /// Tells how long the body is that follows the head just read.
     pub fn begin_body(&mut self, length: BodyLength) {
-        if let Self::H1(connection) = self {
-            connection.begin_body(length);
-        }
+        either!(self, peer => peer.begin_body(length));
     }
 
     /// Reads a response head; false when the upstream closed before the first byte of one.
@@ -112,10 +110,7 @@ impl Peer {
         limits: &HeadLimits,
         head: &mut ResponseHead,
     ) -> Poll<Result<bool, HeadError>> {
-        match self {
-            Self::H1(connection) => connection.poll_response(cx, limits, head),
-            Self::H2(stream) => stream.poll_response(cx, head),
-        }
+        either!(self, peer => peer.poll_response(cx, limits, head))
     }
 
     /// Whether a response head has begun to arrive and is not complete.

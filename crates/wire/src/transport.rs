@@ -51,6 +51,16 @@ impl Transport {
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
+    /// Whether there is surely nothing to read; wakes the task when that changes.
+    #[must_use]
+    pub fn poll_silent(&self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx).is_pending(),
+            // Decrypted bytes may wait although the socket is silent.
+            Self::Tls(_) => false,
+        }
+    }
+
     /// Whether a connection that should be silent has something to say: an end, an error or bytes.
     ///
     /// It asks the reactor and makes no system call.

@@ -27,11 +27,14 @@ impl Exchange<'_> {
         let outcome = match result {
             Ok(outcome) => outcome,
             Err(Fault::ClientLeft) => Outcome::ClientGone,
-            Err(fault) => self.send_fault(peer, timer, fault).await,
+            // Boxed, like all that is rare: the states of an exchange that is only relayed stay few, and
+            // its code fits the cache.
+            Err(fault) => Box::pin(self.send_fault(peer, timer, fault)).await,
         };
         self.record(outcome);
         match outcome {
-            Outcome::Complete => self.settle(peer, timer).await,
+            Outcome::Complete if peer.has_received_all() => self.kept(),
+            Outcome::Complete => Box::pin(self.settle(peer, timer)).await,
             Outcome::Cut | Outcome::ClientGone => {
                 peer.abort();
                 After::Abort
@@ -179,20 +182,23 @@ impl Exchange<'_> {
             && !self.context.close
     }
 
-    /// Decides what becomes of the connection after a complete answer.
-    async fn settle(&mut self, peer: &mut Peer, timer: &mut Timer) -> After {
-        if !peer.has_received_all() {
-            if matches!(peer, Peer::H2(_)) {
-                // Dropped, the stream is reset with NO_ERROR behind the answer (RFC 9113 §8.1); a reset
-                // made here would overtake the answer.
-                return After::KeepAlive;
-            }
-            let deadline = timer.now() + self.client.listener.plan.timeouts.linger;
-            if self.context.close || !self.can_drain() || !drain(peer, timer, deadline).await {
-                return After::Close;
-            }
-        }
+    /// What becomes of a connection on which nothing is left to read of this request.
+    fn kept(&self) -> After {
         if self.context.close { After::Close } else { After::KeepAlive }
+    }
+
+    /// Decides what becomes of the connection after an answer that came before the end of the request.
+    async fn settle(&mut self, peer: &mut Peer, timer: &mut Timer) -> After {
+        if matches!(peer, Peer::H2(_)) {
+            // Dropped, the stream is reset with NO_ERROR behind the answer (RFC 9113 §8.1); a reset
+            // made here would overtake the answer.
+            return After::KeepAlive;
+        }
+        let deadline = timer.now() + self.client.listener.plan.timeouts.linger;
+        if self.context.close || !self.can_drain() || !drain(peer, timer, deadline).await {
+            return After::Close;
+        }
+        self.kept()
     }
 
     /// Counts the request and hands its record over.

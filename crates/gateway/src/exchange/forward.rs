@@ -5,6 +5,7 @@ use super::pump::{Patience, Pump, PumpError, Waits};
 use super::{Exchange, Outcome};
 use crate::config::plan::HostField;
 use crate::fault::Fault;
+use crate::path::TargetFault;
 use crate::snapshot::Route;
 use crate::stats::Failure;
 use crate::timer::{Timer, after, nearer};
@@ -13,6 +14,7 @@ use http::{Method, StatusCode};
 use std::task::{Context, Poll};
 use tidegate_wire::framing::BodyLength;
 use tidegate_wire::h1::HeadError;
+use tidegate_wire::h2::RequestError;
 use tidegate_wire::head::{ResponseHead, Version};
 use tidegate_wire::name::Known;
 use tidegate_wire::parse::HeadLimits;
@@ -30,13 +32,23 @@ const RESPONSE_LIMITS: HeadLimits = HeadLimits { bytes: 128 * 1024, fields: 256,
 /// Why there is no response head.
 struct Lost {
     fault: Fault,
-    /// Nothing of an answer was received, so that the upstream may have closed before it read.
-    clean: bool,
+    reached: Reached,
+}
+
+/// Whether a request that was lost has reached an upstream that acts on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    /// It was not sent, or HTTP/2 says that nothing was done with it (RFC 9113 §8.7).
+    No,
+    /// Nothing of an answer was received: the upstream may have closed before it read.
+    Perhaps,
+    /// An answer had begun, or time has run out.
+    Yes,
 }
 
 impl From<Fault> for Lost {
     fn from(fault: Fault) -> Self {
-        Self { fault, clean: false }
+        Self { fault, reached: Reached::Yes }
     }
 }
 
@@ -60,7 +72,7 @@ impl Exchange<'_> {
             let sent = timer.now();
             let result = match self.start(peer, upstream, &mut lease) {
                 Ok(()) => self.await_head(peer, timer, route, &mut lease, &mut upload).await,
-                Err(_) => Err(Lost { fault: Fault::UpstreamClosed, clean: true }),
+                Err(lost) => Err(lost),
             };
             match result {
                 Ok(()) => {
@@ -70,11 +82,13 @@ impl Exchange<'_> {
                     upstream.meter.answered(self.scratch.response.status.as_u16(), elapsed);
                     break;
                 }
-                Err(lost) if lost.clean && lease.reused && self.may_resend(&upload) => {
+                Err(lost) if self.may_resend(&lost, &lease, &upload) => {
                     upstream.meter.resent();
+                    // A connection that refuses is not asked again; others may carry on.
+                    lease.retire();
                     drop(lease);
                     upload = Pump::new(self.context.body_limit, timer.now());
-                    lease = self.lease(upstream, timer, true).await?;
+                    lease = self.lease(upstream, timer, lost.reached != Reached::No).await?;
                 }
                 Err(lost) => {
                     upstream.meter.failed(failure(lost.fault));
@@ -110,7 +124,7 @@ impl Exchange<'_> {
     }
 
     /// Puts the request head first in line; the client may now send what it held back.
-    fn start(&mut self, peer: &mut Peer, upstream: &Upstream, lease: &mut Lease) -> std::io::Result<()> {
+    fn start(&mut self, peer: &mut Peer, upstream: &Upstream, lease: &mut Lease) -> Result<(), Lost> {
         let head = &mut self.scratch.request;
         if upstream.plan.host == HostField::Endpoint || !head.fields.has(Known::Host) {
             head.fields.set(Known::Host, lease.pool().authority().as_bytes());
@@ -125,18 +139,26 @@ impl Exchange<'_> {
         }
         if std::mem::take(&mut self.context.expects_continue) && !peer.has_received_all() {
             let interim = ResponseHead { status: StatusCode::CONTINUE, ..ResponseHead::default() };
-            peer.send_interim(&interim)?;
+            peer.send_interim(&interim).map_err(|_| Fault::ClientLeft)?;
         }
-        lease.start(head, self.context.length)
+        lease.start(head, self.context.length).map_err(|error| match error {
+            RequestError::Form => Fault::Target(TargetFault::Byte).into(),
+            _ => Lost { fault: Fault::UpstreamClosed, reached: Reached::No },
+        })
     }
 
-    /// A request is sent again only when that surely has no effect: it is safe by its method (RFC
-    /// 9110 §9.2.1) and none of its body has been taken from the client.
-    fn may_resend(&self, upload: &Pump) -> bool {
-        self.scratch.request.method.is_safe()
-            && self.context.length == BodyLength::None
-            && upload.moved == 0
-            && self.context.attempts <= RESENDS
+    /// A request is sent again only when that surely has no effect, and when nothing of its body has
+    /// been taken from the client: where the upstream did nothing with it, or where its method is safe
+    /// (RFC 9110 §9.2.1) and the connection may have been closed before it came.
+    fn may_resend(&self, lost: &Lost, lease: &Lease, upload: &Pump) -> bool {
+        let bodiless = self.context.length == BodyLength::None;
+        let harmless = match lost.reached {
+            Reached::No => true,
+            Reached::Perhaps => lease.reused && bodiless && self.scratch.request.method.is_safe(),
+            Reached::Yes => false,
+        };
+        let untouched = upload.moved == 0 && (bodiless || !upload.is_done());
+        harmless && untouched && self.context.attempts <= RESENDS
     }
 
     /// Moves the request body while waiting for the response head.
@@ -214,8 +236,11 @@ impl Exchange<'_> {
 fn poll_head(cx: &mut Context<'_>, upstream: &mut Peer, head: &mut ResponseHead) -> Poll<Result<(), Lost>> {
     upstream.poll_response(cx, &RESPONSE_LIMITS, head).map(|result| match result {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Lost { fault: Fault::UpstreamClosed, clean: true }),
-        Err(HeadError::Io(_)) => Err(Lost { fault: Fault::UpstreamClosed, clean: !upstream.has_partial_head() }),
+        Ok(false) => Err(Lost { fault: Fault::UpstreamClosed, reached: Reached::Perhaps }),
+        Err(HeadError::Unprocessed) => Err(Lost { fault: Fault::UpstreamClosed, reached: Reached::No }),
+        Err(HeadError::Io(_)) if !upstream.has_partial_head() => {
+            Err(Lost { fault: Fault::UpstreamClosed, reached: Reached::Perhaps })
+        }
         Err(HeadError::Refused(refusal)) => Err(Fault::UpstreamRefused(refusal).into()),
         Err(_) => Err(Fault::UpstreamClosed.into()),
     })

@@ -90,11 +90,11 @@ impl Exchange<'_> {
         match &route.plan.action {
             Action::Respond(respond) => {
                 self.prepare_respond(respond);
-                Ok(self.send_own(peer, timer, &respond.body).await)
+                Ok(Box::pin(self.send_own(peer, timer, &respond.body)).await)
             }
             Action::Redirect(redirect) => {
                 self.prepare_redirect(redirect);
-                Ok(self.send_own(peer, timer, b"").await)
+                Ok(Box::pin(self.send_own(peer, timer, b"")).await)
             }
             Action::Forward(upstream) => self.forward(peer, timer, route, &local.upstreams[*upstream]).await,
         }

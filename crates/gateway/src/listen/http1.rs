@@ -53,7 +53,7 @@ pub(super) async fn serve(
         worker.keep_scratch(scratch);
         match after {
             Some(After::KeepAlive) => {}
-            Some(After::Close) => return linger(&client, peer, &mut timer).await,
+            Some(After::Close) => return Box::pin(linger(&client, peer, &mut timer)).await,
             Some(After::Abort) | None => return,
         }
     }

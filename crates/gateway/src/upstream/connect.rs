@@ -31,6 +31,16 @@ pub(crate) enum ConnectError {
     Io(io::Error),
 }
 
+impl ConnectError {
+    /// The same for another request that waited for the same connection.
+    pub(super) fn share(&self) -> Self {
+        match self {
+            Self::Timeout => Self::Timeout,
+            Self::Io(error) => Self::Io(io::Error::new(error.kind(), error.to_string())),
+        }
+    }
+}
+
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -85,6 +95,21 @@ impl Connector {
 
     pub(crate) fn is_tls(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// How long a new connection may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whether a new connection will be shared, as far as one can know; `known` tells that the last one
+    /// was.
+    pub(super) fn expects_http2(&self, known: bool) -> bool {
+        match self.protocol {
+            plan::UpstreamProtocol::Http2 => true,
+            plan::UpstreamProtocol::Auto => known,
+            plan::UpstreamProtocol::Http1 => false,
+        }
     }
 
     /// Opens a connection, everything within the connect timeout.

@@ -2,11 +2,12 @@
 
 use super::links::Link;
 use super::pool::{Exclusive, Pool};
+use http::uri::Scheme;
 use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 use tidegate_wire::framing::BodyLength;
-use tidegate_wire::h2;
+use tidegate_wire::h2::{RequestError, Stream};
 use tidegate_wire::head::RequestHead;
 use tidegate_wire::peer::Peer;
 
@@ -37,7 +38,7 @@ impl Lease {
 
     pub(super) fn shared(pool: &Rc<Pool>, link: Rc<Link>, reused: bool) -> Self {
         pool.enter();
-        link.streams.set(link.streams.get() + 1);
+        link.enter();
         Self { pool: Rc::clone(pool), carrier: Carrier::Shared { link, peer: None }, reused }
     }
 
@@ -51,23 +52,30 @@ impl Lease {
     }
 
     /// Sends a request head, or at least puts it first in line.
-    pub(crate) fn start(&mut self, head: &RequestHead, length: BodyLength) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The upstream has seen nothing of the request then.
+    pub(crate) fn start(&mut self, head: &RequestHead, length: BodyLength) -> Result<(), RequestError> {
         match &mut self.carrier {
             Carrier::Exclusive(exclusive) => {
-                let connection = exclusive.peer.as_h1().ok_or(io::ErrorKind::NotConnected)?;
+                let connection = exclusive.peer.as_h1().ok_or_else(not_connected)?;
                 connection.start_request(head, length);
                 Ok(())
             }
             Carrier::Shared { link, peer } => {
-                let scheme = if self.pool.is_tls() { "https" } else { "http" };
-                let stream = h2::Stream::request(&mut link.sender.borrow_mut(), head, scheme, length);
-                if stream.is_err() {
-                    link.broken.set(true);
-                }
-                *peer = Some(Peer::H2(Box::new(stream?)));
+                let scheme = if self.pool.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
+                let stream = Stream::request(&link.sender, &link.outbox, head, scheme, length)?;
+                *peer = Some(Peer::H2(Box::new(stream)));
                 Ok(())
             }
-            Carrier::None => Err(io::ErrorKind::NotConnected.into()),
+            Carrier::None => Err(not_connected()),
+        }
+    }
+
+    /// Lends the connection to nobody any more: it takes no new streams.
+    pub(crate) fn retire(&self) {
+        if let Carrier::Shared { link, .. } = &self.carrier {
+            link.retire();
         }
     }
 
@@ -94,9 +102,17 @@ impl Drop for Lease {
         self.pool.leave();
         match &mut self.carrier {
             Carrier::Exclusive(_) => self.pool.free_slot(),
-            // A stream that is not complete is reset when its handles go.
-            Carrier::Shared { link, .. } => link.streams.set(link.streams.get() - 1),
+            Carrier::Shared { link, peer } => {
+                // A stream that is not complete is reset when its handles go, before the next is opened.
+                *peer = None;
+                link.leave();
+                self.pool.streams_released(1);
+            }
             Carrier::None => {}
         }
     }
+}
+
+fn not_connected() -> RequestError {
+    RequestError::Closed(io::ErrorKind::NotConnected.into())
 }

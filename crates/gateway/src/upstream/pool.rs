@@ -103,21 +103,43 @@ impl Pool {
     /// `careful` asks the kernel whether an idle connection still stands, for requests that must
     /// not be lost to one that was closed a moment ago.
     pub(crate) async fn lease(self: &Rc<Self>, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
-        if let Some(lease) = self.wait_for_turn(fresh, careful).await? {
-            return Ok(lease);
+        // Whoever comes while a connection is opened that many can share waits for that one.
+        while !fresh && self.links.await_opening().await.map_err(LeaseError::Connect)? {
+            if let Some(lease) = self.reuse(careful, Instant::now()) {
+                return Ok(lease);
+            }
         }
+        match self.wait_for_turn(fresh, careful).await? {
+            Some(lease) => Ok(lease),
+            None => self.open().await.map_err(LeaseError::Connect),
+        }
+    }
+
+    /// Opens a connection in a slot that was taken for it.
+    async fn open(self: &Rc<Self>) -> Result<Lease, ConnectError> {
         let slot = SlotGuard(self);
-        let (transport, spoken) = self.connector.connect().await.map_err(LeaseError::Connect)?;
+        let shared = self.connector.expects_http2(self.links.are_known());
+        let opener = shared.then(|| self.links.announce());
+        let opened = self.connect(slot).await;
+        if let (Some(opener), Err(error)) = (&opener, &opened) {
+            opener.fail(error);
+        }
+        opened
+    }
+
+    async fn connect(self: &Rc<Self>, slot: SlotGuard<'_>) -> Result<Lease, ConnectError> {
+        let (transport, spoken) = self.connector.connect().await?;
         let opened = Opened { at: Instant::now(), _open: self.meter.connected() };
         match spoken {
             Spoken::Http1 => {
+                self.links.are_not_wanted();
                 slot.keep();
                 let peer = Peer::H1(h1::Connection::new(transport));
                 Ok(Lease::exclusive(self, Box::new(Exclusive { peer, opened }), false))
             }
             Spoken::Http2 => {
-                let link = Link::open(self, transport, opened).await;
-                let link = link.map_err(|error| LeaseError::Connect(ConnectError::Io(error)))?;
+                let link = tokio::time::timeout(self.connector.timeout(), Link::open(self, transport, opened)).await;
+                let link = link.map_err(|_| ConnectError::Timeout)?.map_err(ConnectError::Io)?;
                 slot.keep();
                 Ok(Lease::shared(self, link, false))
             }
@@ -185,6 +207,13 @@ impl Pool {
     pub(crate) fn free_slot(&self) {
         self.busy.set(self.busy.get() - 1);
         self.released.notify_one();
+    }
+
+    /// Tells those who wait that HTTP/2 connections take so many more streams.
+    pub(super) fn streams_released(&self, count: usize) {
+        for _ in 0..count.min(self.waiting.get()) {
+            self.released.notify_one();
+        }
     }
 
     /// Takes an HTTP/1 connection back; it is closed where it is in doubt, old, or not needed.
