@@ -60,9 +60,9 @@ impl Mixed {
         let mut client = RawClient::connect(self.gateway.address(0));
         client.send("GET /bad HTTP/1.1\r\nHost: honest.test\r\n\r\n");
         let answer = client.read_response("GET");
-        assert_eq!(self.bad.connections(), connection + 1, "the case was played on a connection of its own");
+        assert!(self.bad.connections() > connection, "the case was played on a connection of its own");
         answered.open();
-        self.bad.wait_until_ended(connection);
+        self.bad.wait_until_all_ended();
         let probe = RawClient::connect(self.gateway.address(0)).get("/probe");
         assert_eq!((probe.status, probe.json()["target"].as_str()), (200, Some("/probe")));
         assert!(self.honest.requests().iter().all(|seen| seen.target == "/probe"));

@@ -79,7 +79,7 @@ fn a_body_that_stops_is_ended_and_cut() {
     .iter()
     .enumerate()
     {
-        let target = format!("/evil/{number}");
+        let target = format!("/cut/{number}");
         let mut client = rig.connect();
         client.send(format!("POST {target} HTTP/1.1\r\nHost: honest.test\r\n{framing}"));
         let seen = rig.recorder.wait_for_target(&target);
@@ -96,10 +96,10 @@ fn a_body_that_drips_below_the_least_rate_is_ended() {
     let listener = "timeouts: { body_rate: { minimum: 1MiB, grace: 300ms }, linger: 100ms }";
     let rig = Rig::with(Recorder::start(), &Options { listener, ..Options::default() });
     let mut client = rig.connect();
-    client.send("POST /evil HTTP/1.1\r\nHost: honest.test\r\nContent-Length: 1000000\r\n\r\n");
+    client.send("POST /cut HTTP/1.1\r\nHost: honest.test\r\nContent-Length: 1000000\r\n\r\n");
     check_timed_out(&drip(&rig, &mut client, b"x"));
     let mut client = rig.connect();
-    client.send("POST /evil HTTP/1.1\r\nHost: honest.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.send("POST /cut HTTP/1.1\r\nHost: honest.test\r\nTransfer-Encoding: chunked\r\n\r\n");
     check_timed_out(&drip(&rig, &mut client, b"1\r\nx\r\n"));
     rig.conclude();
 }
@@ -203,8 +203,7 @@ fn a_slow_tls_handshake_is_ended() {
 #[test]
 fn slow_http2_is_ended_too() {
     let rig = rig();
-    let post =
-        block(&[(":method", b"POST"), (":scheme", b"http"), (":path", b"/evil"), (":authority", b"honest.test")]);
+    let post = block(&[(":method", b"POST"), (":scheme", b"http"), (":path", b"/cut"), (":authority", b"honest.test")]);
     let begun: [(&str, Vec<u8>); 6] = [
         ("half a preface", PREFACE[..10].to_vec()),
         ("a preface", PREFACE.to_vec()),
