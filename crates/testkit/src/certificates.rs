@@ -108,7 +108,11 @@ impl Authority {
         Arc::new(config)
     }
 
-    fn roots(&self) -> RootCertStore {
+    /// What a client has to trust.
+    ///
+    /// # Panics
+    /// Never: the authority is valid.
+    pub fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).expect("a valid authority");
         roots

@@ -10,9 +10,7 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use crate::http1::{
-    BodyReader, Broken, Closed, End, Fields, Head, Response, Source, parse_status_line, response_framing,
-};
+use crate::http1::{BodyReader, Broken, Closed, Head, Response, Source, parse_status_line};
 use crate::{PATIENCE, shown};
 
 /// One connection to the gateway, plain or TLS.
@@ -164,6 +162,11 @@ impl RawClient {
         let _ = self.source.stream_ref().socket().shutdown(Shutdown::Write);
     }
 
+    /// Ends the sending side of TCP and says nothing of it in TLS: what an attacker can do.
+    pub fn truncate(&mut self) {
+        let _ = self.source.stream_ref().socket().shutdown(Shutdown::Write);
+    }
+
     /// Breaks the connection with a RST.
     pub fn reset(self) {
         reset(self.source.stream_ref().socket());
@@ -189,11 +192,7 @@ impl RawClient {
     /// # Errors
     /// When the connection ends before the head is complete, or the head is not valid.
     pub fn read_response(&mut self, method: &str) -> Result<Response, Broken> {
-        let mut response = self.begin_response(method)?;
-        let mut reader = BodyReader::new(response.framing);
-        response.end = reader.drain(&mut self.source, &mut response.body);
-        response.trailers = reader.trailers().clone();
-        Ok(response)
+        self.source.read_response(method)
     }
 
     /// Reads the head of the final response only; its body can be read with [`Self::read_some`].
@@ -201,26 +200,7 @@ impl RawClient {
     /// # Errors
     /// As [`Self::read_response`].
     pub fn begin_response(&mut self, method: &str) -> Result<Response, Broken> {
-        let mut interim = Vec::new();
-        loop {
-            let (status, head) = self.read_head()?;
-            if (100..200).contains(&status) && status != 101 {
-                interim.push(status);
-                continue;
-            }
-            let (_, version) = parse_status_line(&head.start).map_err(Broken::Malformed)?;
-            let framing = response_framing(method, status, &head.fields).map_err(Broken::Malformed)?;
-            return Ok(Response {
-                status,
-                version,
-                fields: head.fields,
-                body: Vec::new(),
-                trailers: Fields::default(),
-                framing,
-                end: End::Complete,
-                interim,
-            });
-        }
+        self.source.begin_response(method)
     }
 
     /// The next piece of a body that `reader` stands in, as soon as it arrives.
@@ -283,6 +263,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::http1::End;
 
     /// Serves one connection: reads one head, then writes `answer` and closes.
     fn serve(answer: &'static [u8]) -> SocketAddr {

@@ -219,6 +219,37 @@ impl<S: Read> Source<S> {
         parse_head(raw).map_err(Broken::Malformed)
     }
 
+    /// Reads the final response to a request of `method`, whole or up to its cut.
+    ///
+    /// # Errors
+    /// When the stream ends before the head is complete, or the head is not valid.
+    pub fn read_response(&mut self, method: &str) -> Result<Response, Broken> {
+        let mut response = self.begin_response(method)?;
+        let mut reader = BodyReader::new(response.framing);
+        response.end = reader.drain(self, &mut response.body);
+        response.trailers = reader.trailers().clone();
+        Ok(response)
+    }
+
+    /// Reads the head of the final response, and the interim ones before it.
+    ///
+    /// # Errors
+    /// As [`Self::read_response`].
+    pub fn begin_response(&mut self, method: &str) -> Result<Response, Broken> {
+        let mut interim = Vec::new();
+        loop {
+            let head = self.read_head()?;
+            let (status, version) = parse_status_line(&head.start).map_err(Broken::Malformed)?;
+            if (100..200).contains(&status) && status != 101 {
+                interim.push(status);
+                continue;
+            }
+            let framing = response_framing(method, status, &head.fields).map_err(Broken::Malformed)?;
+            let (body, trailers, end) = (Vec::new(), Fields::default(), End::Complete);
+            return Ok(Response { status, version, fields: head.fields, body, trailers, framing, end, interim });
+        }
+    }
+
     fn read_line(&mut self) -> Result<Vec<u8>, Broken> {
         loop {
             if let Some(at) = find(self.ahead(), b"\r\n") {

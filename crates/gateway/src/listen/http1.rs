@@ -57,6 +57,17 @@ pub(super) async fn serve(
             Some(After::Abort) | None => return,
         }
     }
+    part(&mut peer).await;
+}
+
+/// Ends an idle connection. TLS says so first: an end that nobody announced could be an attacker's
+/// (RFC 8446 §6.1). A client that takes no more bytes is not waited for.
+async fn part(peer: &mut Peer) {
+    if let Some(connection) = peer.as_h1()
+        && connection.transport().is_tls()
+    {
+        poll_fn(|cx| Poll::Ready(connection.poll_shutdown(cx).is_ready())).await;
+    }
 }
 
 /// Waits for the first byte of a next request; false when there will be none.

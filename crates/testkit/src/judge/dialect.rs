@@ -120,6 +120,8 @@ pub struct Dialect {
     pub codes_old: bool,
     /// The target is read up to the last space of the line instead of being a single word.
     pub greedy_target: bool,
+    /// One empty line before a request line is ignored (RFC 9112 section 2.2).
+    pub skips_empty_line: bool,
 }
 
 /// RFC 9112, nothing more: what a sender may generate.
@@ -136,6 +138,7 @@ pub const STRICT: Dialect = Dialect {
     nul_ends: false,
     codes_old: true,
     greedy_target: false,
+    skips_empty_line: false,
 };
 
 /// Takes what comes; the base of most dialects.
@@ -152,6 +155,7 @@ const LENIENT: Dialect = Dialect {
     nul_ends: true,
     codes_old: true,
     greedy_target: true,
+    skips_empty_line: true,
 };
 
 /// The lenient models.

@@ -9,9 +9,9 @@ mod dialect;
 mod path;
 mod reading;
 
-pub use dialect::{DIALECTS, Dialect, STRICT};
+pub use dialect::{Coding, DIALECTS, Dialect, Folds, Hosts, Length, Lines, Names, Precedence, STRICT, Sizes};
 pub use path::{PathDisagreement, agree_on_path};
-pub use reading::{Request, read};
+pub use reading::{Request, read, read_up_to_refusal};
 
 use crate::shown;
 

@@ -32,20 +32,27 @@ impl std::fmt::Display for Request {
 /// # Errors
 /// Why this model would refuse the connection.
 pub fn read(bytes: &[u8], dialect: &Dialect) -> Result<Vec<Request>, String> {
+    match read_up_to_refusal(bytes, dialect) {
+        (requests, None) => Ok(requests),
+        (_, Some(reason)) => Err(reason),
+    }
+}
+
+/// As [`read`], but keeps what comes before the point at which the model refuses.
+pub fn read_up_to_refusal(bytes: &[u8], dialect: &Dialect) -> (Vec<Request>, Option<String>) {
     let mut requests = Vec::new();
     let mut cursor = Cursor { bytes, dialect };
     while !cursor.bytes.is_empty() {
         match cursor.request() {
             Ok(request) => requests.push(request),
-            Err(Stop::Cut(Some(request))) => {
-                requests.push(request);
+            Err(Stop::Cut(cut)) => {
+                requests.extend(cut);
                 break;
             }
-            Err(Stop::Cut(None)) => break,
-            Err(Stop::Refused(reason)) => return Err(reason),
+            Err(Stop::Refused(reason)) => return (requests, Some(reason)),
         }
     }
-    Ok(requests)
+    (requests, None)
 }
 
 enum Stop {
@@ -72,7 +79,11 @@ enum Framing {
 
 impl<'a> Cursor<'a> {
     fn request(&mut self) -> Result<Request, Stop> {
-        let start = latin1(self.line()?);
+        let mut start = self.line()?;
+        if start.is_empty() && self.dialect.skips_empty_line {
+            start = self.line()?;
+        }
+        let start = latin1(start);
         let [method, target, version] = self.request_line(&start)?;
         let fields = self.fields()?;
         let host = self.host(&fields, &version)?;

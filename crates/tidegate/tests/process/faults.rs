@@ -200,7 +200,7 @@ fn a_body_that_breaks_off_is_visibly_cut() {
     ];
     for (number, (head, body)) in bodies.iter().enumerate() {
         for (how, end) in [("close", Step::Close), ("reset", Step::Reset)] {
-            let target = format!("/cut/{number}/{how}");
+            let target = format!("/breaks/{number}/{how}");
             let answer = try_to_ask(&rig, &target, vec![Step::AwaitRequest, send(head), send(body), end]);
             assert!(is_visible(&answer), "{how} after {head:?} {body:?}: {answer:?}");
         }

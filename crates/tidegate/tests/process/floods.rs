@@ -123,8 +123,7 @@ fn endless_continuations_end_the_connection() {
 #[test]
 fn floods_of_small_frames_are_ended_or_cost_nothing() {
     let rig = rig();
-    let post =
-        block(&[(":method", b"POST"), (":scheme", b"http"), (":path", b"/flood-evil"), (":authority", b"honest.test")]);
+    let post = block(&[(":method", b"POST"), (":scheme", b"http"), (":path", b"/cut"), (":authority", b"honest.test")]);
     let open = headers(1, &post, false);
     let floods: [(&str, Vec<u8>, Vec<u8>); 9] = [
         ("empty DATA", open.clone(), data(1, b"", false)),
@@ -138,8 +137,9 @@ fn floods_of_small_frames_are_ended_or_cost_nothing() {
         ("unknown frames", vec![], frame(0xbb, 0xff, 0, b"unknown")),
     ];
     for (what, first, each) in floods {
-        let after = flood(&rig, first, |_| each.clone(), MANY);
-        println!("{what}: {after:?}");
+        println!("{what}");
+        // Either end is right; what it costs and whom it disturbs is checked inside.
+        flood(&rig, first, |_| each.clone(), MANY);
     }
     rig.conclude();
 }
@@ -364,7 +364,7 @@ fn a_length_that_the_data_does_not_have_is_a_cut() {
             .into_iter()
             .enumerate()
     {
-        let path = format!("/evil/{number}");
+        let path = format!("/cut/{number}");
         let fields: [(&str, &[u8]); 5] = [
             (":method", b"POST"),
             (":scheme", b"http"),

@@ -75,7 +75,7 @@ fn a_cut_answer_is_a_reset_stream() {
     let mut client = Http2Client::connect(rig.gateway.address(0));
     for (number, begun) in begun.iter().enumerate() {
         for (how, end) in [("close", Step::Close), ("reset", Step::Reset), ("stall", Step::AwaitClose)] {
-            let path = format!("/cut/{number}/{how}");
+            let path = format!("/breaks/{number}/{how}");
             rig.recorder.on(&path, vec![Step::AwaitRequest, Step::Send(begun.as_bytes().to_vec()), end]);
             match client.get(&url(&path)) {
                 Ok(answer) => {
@@ -95,12 +95,12 @@ fn a_cut_answer_is_a_reset_stream() {
 fn a_reset_by_the_client_is_a_cut_for_the_upstream() {
     let rig = Rig::start();
     let mut client = Http2Client::connect(rig.gateway.address(0));
-    let mut exchange = client.begin(Request::post(url("/evil")).body(()).expect("valid"), false).expect("a stream");
+    let mut exchange = client.begin(Request::post(url("/cut")).body(()).expect("valid"), false).expect("a stream");
     exchange.send(b"half", false).expect("a window");
-    let seen = rig.recorder.wait_for_content("/evil", 4);
+    let seen = rig.recorder.wait_for_content("/cut", 4);
     exchange.reset(h2::Reason::CANCEL);
     rig.recorder.wait_until_ended(seen.connection);
-    assert!(!rig.recorder.wait_for_target("/evil").complete);
+    assert!(!rig.recorder.wait_for_target("/cut").complete);
     assert_eq!(client.get(&url("/next")).expect("the connection goes on").status, 200);
     rig.conclude();
 }
