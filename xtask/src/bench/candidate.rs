@@ -105,15 +105,18 @@ pub(super) fn chosen(options: &Options) -> Outcome<Vec<Candidate>> {
 fn executable(kind: &Kind, options: &Options) -> Outcome<Option<PathBuf>> {
     match (kind.name, &options.tidegate) {
         ("tidegate", Some(given)) => Ok(Some(given.clone())),
-        ("tidegate", None) => {
-            run(&mut cargo(&["build", "--release", "--package", "tidegate"]))?;
-            let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
-            Ok(Some(target.join("release/tidegate")))
-        }
+        ("tidegate", None) => Ok(Some(built()?)),
         ("envoy", _) => Ok(std::env::var_os("ENVOY_BIN").map(PathBuf::from).or_else(|| find("envoy"))),
         ("haproxy-tcp", _) => Ok(Some(require(["haproxy"])?[0].clone())),
         (name, _) => Ok(Some(require([name])?[0].clone())),
     }
+}
+
+/// The executable of this tree, built in release mode.
+pub(super) fn built() -> Outcome<PathBuf> {
+    run(&mut cargo(&["build", "--release", "--package", "tidegate"]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
+    Ok(target.join("release/tidegate"))
 }
 
 impl Candidate {

@@ -21,7 +21,7 @@ pub(super) struct Folder {
 pub(super) struct Ports {
     pub(super) http: u16,
     pub(super) https: u16,
-    admin: u16,
+    pub(super) admin: u16,
 }
 
 impl Folder {

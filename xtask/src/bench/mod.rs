@@ -8,6 +8,7 @@
 //! Nothing is asserted here: a time on somebody's machine is no test.
 
 mod candidate;
+mod endurance;
 mod folder;
 mod load;
 mod options;
@@ -30,8 +31,16 @@ struct Running<'a> {
     ports: Ports,
 }
 
-/// `cargo xtask bench [OPTIONS]`
+/// `cargo xtask bench [OPTIONS]`, and its two companions.
 pub(crate) fn run(words: &[String]) -> Outcome {
+    match words.split_first().map(|(word, rest)| (word.as_str(), rest)) {
+        Some(("idle", rest)) => endurance::idle(rest),
+        Some(("slow", rest)) => endurance::slow(rest),
+        _ => compare(words),
+    }
+}
+
+fn compare(words: &[String]) -> Outcome {
     let Some(options) = Options::parse(words)? else {
         print!("{}", options::USAGE);
         return Ok(());

@@ -56,6 +56,13 @@ impl Server {
         }
         family.into_iter().map(threads_cpu).sum()
     }
+
+    /// The resident memory of the process in bytes (`VmRSS`, which the kernel states in KiB).
+    pub(super) fn resident(&self) -> Outcome<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("the process has ended")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+    }
 }
 
 impl Drop for Server {

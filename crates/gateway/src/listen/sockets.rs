@@ -12,6 +12,11 @@ use std::net::{SocketAddr, TcpListener};
 /// Connections that may wait to be accepted, per socket; the kernel may allow fewer.
 const BACKLOG: i32 = 4096;
 
+/// Bytes beyond what a client's window takes that a socket accepts at a time. Without a bound the
+/// kernel takes 4 MiB of an answer from the gateway for a client that reads none of it, which is
+/// memory that no limit of the configuration knows of.
+const UNSENT: u32 = 256 * 1024;
+
 /// The sockets that listen on one address.
 #[derive(Debug)]
 pub struct SocketGroup {
@@ -94,6 +99,8 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket(address)?;
     socket.set_reuse_port(true)?;
+    // Accepted connections inherit it.
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
