@@ -157,7 +157,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// What stands between `quote`s and looks like a code: capitals, `_` and three digits.
-    fn codes<'a>(text: &'a str, quote: char) -> BTreeSet<&'a str> {
+    fn codes(text: &str, quote: char) -> BTreeSet<&str> {
         let is_code = |word: &&str| {
             word.split_once('_').is_some_and(|(group, number)| {
                 let capitals = !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_uppercase());
