@@ -18,7 +18,7 @@ use crate::stats::AccessLogStats;
 /// One request that has ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    /// When the first byte of its head was read.
+    /// When its head was complete.
     pub time: SystemTime,
     /// The client, as far back as proxies are trusted.
     pub client: IpAddr,
@@ -46,7 +46,7 @@ pub struct Record {
     pub request_bytes: u64,
     /// Bytes of the answer's body, as relayed.
     pub response_bytes: u64,
-    /// From the first byte of its head to the last byte of its answer.
+    /// From the end of its head to the last byte of its answer.
     pub duration: Duration,
     /// From the last attempt's first byte sent to its response head.
     pub upstream_duration: Option<Duration>,

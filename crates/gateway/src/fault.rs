@@ -151,3 +151,27 @@ impl Fault {
         matches!(self, Self::Refused(_) | Self::BodyBroken | Self::ClientTimeout | Self::UpgradeBody | Self::TargetForm)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// What stands between `quote`s and looks like a code: capitals, `_` and three digits.
+    fn codes(text: &str, quote: char) -> BTreeSet<&str> {
+        let is_code = |word: &&str| {
+            word.split_once('_').is_some_and(|(group, number)| {
+                let capitals = !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_uppercase());
+                capitals && number.len() == 3 && number.bytes().all(|byte| byte.is_ascii_digit())
+            })
+        };
+        text.split(quote).filter(is_code).collect()
+    }
+
+    #[test]
+    fn every_code_is_documented() {
+        let documented = codes(include_str!("../../../docs/errors.md"), '`');
+        let known = codes(include_str!("fault.rs"), '"');
+        assert!(known.len() > 15, "{known:?}");
+        assert_eq!(documented, known);
+    }
+}

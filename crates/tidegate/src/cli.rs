@@ -28,11 +28,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve, as a configuration says
+    /// Run a gateway with a configuration file
     Run(run::Options),
-    /// Try a gateway with three sample services, all in one process
+    /// Try a gateway with three sample services, without any configuration
     Demo(demo::Options),
-    /// Check a configuration, and say everything that is wrong with it
+    /// Check a configuration file, and say everything that is wrong with it
     Validate(validate::Options),
     /// Print the JSON Schema of the configuration, for editors
     Schema,

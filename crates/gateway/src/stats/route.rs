@@ -88,14 +88,14 @@ pub struct RouteStripe {
 }
 
 impl RouteMeter {
-    /// Counts a request that was answered in full: its status, the time from its head's first byte to its answer's
-    /// last, and the bytes of the bodies as relayed.
+    /// Counts a request that was answered in full: its status, the time from its head's end to its answer's
+    /// last byte, and the bytes of the bodies as relayed.
     #[inline]
     pub fn finished(&self, status: u16, elapsed: Duration, request_bytes: u64, response_bytes: u64) {
         self.record(CodeClass::of(status), elapsed, request_bytes, response_bytes);
     }
 
-    /// Counts a request whose client went away before the answer was complete.
+    /// Counts a request whose answer never got complete: the client went away, or the upstream failed in the middle.
     #[inline]
     pub fn aborted(&self, elapsed: Duration, request_bytes: u64, response_bytes: u64) {
         self.record(CodeClass::Aborted, elapsed, request_bytes, response_bytes);

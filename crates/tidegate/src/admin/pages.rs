@@ -19,7 +19,7 @@ pub(super) async fn index(State(state): State<Arc<AdminState>>) -> Html<String> 
         .replace("{{version}}", env!("CARGO_PKG_VERSION"))
         .replace("{{phase}}", state.readiness.phase().as_str())
         .replace("{{generation}}", &process.generation().to_string())
-        .replace("{{uptime}}", &jiff::SignedDuration::from_secs(uptime_seconds(&state)).to_string());
+        .replace("{{uptime}}", &format!("{:#}", jiff::SignedDuration::from_secs(uptime_seconds(&state))));
     Html(page)
 }
 

@@ -10,8 +10,8 @@ use crate::process;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// The configuration: `.yaml`, `.yml`, `.json` or `.toml`
-    #[arg(long, short, default_value = "tidegate.yaml")]
+    /// The configuration file, which ends in .yaml, .yml, .json or .toml
+    #[arg(long, short, value_name = "FILE", default_value = "tidegate.yaml")]
     config: PathBuf,
 }
 

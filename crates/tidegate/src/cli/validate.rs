@@ -12,11 +12,11 @@ use crate::config::{Diagnostics, Loaded, load};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// The configuration: `.yaml`, `.yml`, `.json` or `.toml`
+    /// The configuration file, which ends in .yaml, .yml, .json or .toml
     #[arg(default_value = "tidegate.yaml")]
     file: PathBuf,
 
-    /// How to say what was found
+    /// How to show what was found
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }

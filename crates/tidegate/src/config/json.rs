@@ -19,7 +19,7 @@ pub(super) fn parse(source: &Arc<Source>) -> Result<(Tree, Vec<Diagnostic>), Dia
         let at = offset(&source.text, error.line(), error.column());
         let message = error.to_string();
         let reason = message.rsplit_once(" at line ").map_or(&*message, |parts| parts.0);
-        return Err(Diagnostic::error(source, at..at + 1, format!("is not JSON: {reason}")));
+        return Err(Diagnostic::error(source, at..at + 1, format!("this is not JSON: {reason}")));
     }
     let mut scanner = Scanner { source, at: 0, tree: Tree::default(), problems: Vec::new() };
     let root = scanner.value(0)?;

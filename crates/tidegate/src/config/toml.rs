@@ -15,7 +15,7 @@ pub(super) fn parse(source: &Arc<Source>) -> Result<Tree, Vec<Diagnostic>> {
     if !errors.is_empty() {
         let diagnostic = |error: &toml::de::Error| {
             let span = error.span().unwrap_or_default();
-            Diagnostic::error(source, span, format!("is not TOML: {}", error.message()))
+            Diagnostic::error(source, span, format!("this is not TOML: {}", error.message()))
         };
         return Err(errors.iter().map(diagnostic).collect());
     }

@@ -25,7 +25,7 @@ pub(super) fn parse(source: &Arc<Source>) -> Result<(Tree, Vec<Diagnostic>), Dia
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| {
             let at = composer.offsets.of(error.marker().index());
-            Diagnostic::error(source, at..at + 1, format!("is not YAML: {}", error.info()))
+            Diagnostic::error(source, at..at + 1, format!("this is not YAML: {}", error.info()))
         })?;
         let span = composer.range(span);
         composer.event(event, span)?;

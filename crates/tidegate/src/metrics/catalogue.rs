@@ -84,9 +84,9 @@ catalogue! {
         "Requests whose head was read, by protocol (h1, h2).";
 
     REQUESTS = Counter "requests" None, ["route", "upstream", "code_class"],
-        "Requests that have ended, by the class of the status the client got (1xx to 5xx), or aborted by the client.";
+        "Requests that have ended, by the class of the status the client got (1xx to 5xx), or aborted when the answer was cut.";
     REQUEST_DURATION = Histogram "request_duration" SECONDS, ["route", "upstream", "code_class"],
-        "From the first byte of a request's head to the last byte of its answer.";
+        "From the end of a request's head to the last byte of its answer.";
     REQUEST_BODY = Counter "request_body" BYTES, ["route", "upstream"],
         "Bytes of request bodies, as relayed.";
     RESPONSE_BODY = Counter "response_body" BYTES, ["route", "upstream"],

@@ -101,7 +101,7 @@ pub struct Limits {
     pub head: Size<{ KIB }, { MIB }>,
 
     /// Fields in a request head.
-    pub fields: Count<1, 4096>,
+    pub fields: Count<1, 256>,
 
     /// The request target (path and query). No more than `head`.
     pub target: Size<{ KIB }, { MIB }>,

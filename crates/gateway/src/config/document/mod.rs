@@ -40,7 +40,7 @@ pub struct Document {
     #[schemars(length(min = 1))]
     pub listeners: Vec<Listener>,
 
-    /// The admin listener with health and metrics, on its own thread; or `off`.
+    /// The admin listener with health and metrics, apart from the threads that serve requests; or `off`.
     #[serde(default = "admin")]
     pub admin: OrOff<Admin>,
 

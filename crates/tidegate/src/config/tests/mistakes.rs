@@ -220,10 +220,14 @@ fn mistakes_after_the_64th_are_not_said() {
 #[test]
 fn syntax_errors_have_their_place() {
     for (text, format, expected) in [
-        ("a: [1", Format::Yaml, "1:6 is not YAML: while parsing a flow sequence, expected ',' or ']'"),
-        ("a: 1\n b: 2", Format::Yaml, "2:3 is not YAML: mapping values are not allowed in this context"),
-        ("\"ü\": \"x", Format::Yaml, "1:6 is not YAML: while scanning a quoted scalar, found unexpected end of stream"),
-        ("a: *none", Format::Yaml, "1:4 is not YAML: while parsing node, found unknown anchor"),
+        ("a: [1", Format::Yaml, "1:6 this is not YAML: while parsing a flow sequence, expected ',' or ']'"),
+        ("a: 1\n b: 2", Format::Yaml, "2:3 this is not YAML: mapping values are not allowed in this context"),
+        (
+            "\"ü\": \"x",
+            Format::Yaml,
+            "1:6 this is not YAML: while scanning a quoted scalar, found unexpected end of stream",
+        ),
+        ("a: *none", Format::Yaml, "1:4 this is not YAML: while parsing node, found unknown anchor"),
         ("---\na: 1\n---\nb: 2", Format::Yaml, "3:1 a configuration is one YAML document"),
         ("a\0b", Format::Yaml, "1:2 has a NUL character"),
         ("", Format::Yaml, "1:1 is empty: at least one listener is needed"),
@@ -231,17 +235,17 @@ fn syntax_errors_have_their_place() {
         ("---\n", Format::Yaml, "1:1 is empty: at least one listener is needed"),
         ("{}", Format::Yaml, "1:1 the key `listeners` is missing"),
         ("[]", Format::Yaml, "1:1 expected a map, found a list"),
-        ("{\"a\": 1,}", Format::Json, "1:9 is not JSON: key must be a string"),
-        ("{\n  \"ü\" 1\n}", Format::Json, "2:7 is not JSON: expected `:`"),
-        ("{\"a\": 1", Format::Json, "1:7 is not JSON: EOF while parsing an object"),
-        ("", Format::Json, "1:1 is not JSON: EOF while parsing a value"),
-        ("{} {}", Format::Json, "1:4 is not JSON: trailing characters"),
+        ("{\"a\": 1,}", Format::Json, "1:9 this is not JSON: key must be a string"),
+        ("{\n  \"ü\" 1\n}", Format::Json, "2:7 this is not JSON: expected `:`"),
+        ("{\"a\": 1", Format::Json, "1:7 this is not JSON: EOF while parsing an object"),
+        ("", Format::Json, "1:1 this is not JSON: EOF while parsing a value"),
+        ("{} {}", Format::Json, "1:4 this is not JSON: trailing characters"),
         (
             "{ \"log\": {}, \"log\": {}, \"listeners\": [] }",
             Format::Json,
             "1:14 the key `log` is in this map already, in line 1",
         ),
-        ("a = 1\na = 2", Format::Toml, "2:1 is not TOML: duplicate key"),
+        ("a = 1\na = 2", Format::Toml, "2:1 this is not TOML: duplicate key"),
         ("", Format::Toml, "1:1 the key `listeners` is missing"),
     ] {
         let found = errors(text, format);
@@ -250,8 +254,8 @@ fn syntax_errors_have_their_place() {
     assert_eq!(
         errors("a = \nb = 1\nc = ]", Format::Toml),
         [
-            "1:5 is not TOML: string values must be quoted, expected literal string",
-            "3:5 is not TOML: missing array opening, expected `[`",
+            "1:5 this is not TOML: string values must be quoted, expected literal string",
+            "3:5 this is not TOML: missing array opening, expected `[`",
         ]
     );
 }
