@@ -26,7 +26,10 @@ impl Exchange<'_> {
     pub(super) async fn finish(&mut self, peer: &mut Peer, timer: &mut Timer, result: Result<Outcome, Fault>) -> After {
         let outcome = match result {
             Ok(outcome) => outcome,
-            Err(Fault::ClientLeft) => Outcome::ClientGone,
+            Err(fault @ Fault::ClientLeft) => {
+                self.context.fault = Some(fault);
+                Outcome::ClientGone
+            }
             // Boxed, like all that is rare: the states of an exchange that is only relayed stay few, and
             // its code fits the cache.
             Err(fault) => Box::pin(self.send_fault(peer, timer, fault)).await,

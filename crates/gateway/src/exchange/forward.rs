@@ -91,7 +91,7 @@ impl Exchange<'_> {
                     lease = self.lease(upstream, timer, lost.reached != Reached::No).await?;
                 }
                 Err(lost) => {
-                    upstream.meter.failed(failure(lost.fault));
+                    count_failure(upstream, Some(lost.fault));
                     return Err(lost.fault);
                 }
             }
@@ -100,7 +100,10 @@ impl Exchange<'_> {
         if self.scratch.response.status == StatusCode::SWITCHING_PROTOCOLS {
             return Box::pin(self.switch(peer, timer, lease)).await;
         }
-        self.relay(peer, timer, route, lease, upload).await
+        let outcome = self.relay(peer, timer, route, lease, upload).await;
+        let fault = outcome.err().or(self.context.fault);
+        count_failure(upstream, fault);
+        outcome
     }
 
     async fn lease(&self, upstream: &Upstream, timer: &mut Timer, fresh: bool) -> Result<Lease, Fault> {
@@ -119,7 +122,7 @@ impl Exchange<'_> {
             LeaseError::Connect(ConnectError::Timeout) => Fault::ConnectTimeout,
             LeaseError::Connect(ConnectError::Io(_)) => Fault::Connect,
         };
-        upstream.meter.failed(failure(fault));
+        count_failure(upstream, Some(fault));
         Err(fault)
     }
 
@@ -266,13 +269,16 @@ fn client_left(cx: &mut Context<'_>, peer: &mut Peer) -> bool {
     }
 }
 
-fn failure(fault: Fault) -> Failure {
-    match fault {
-        Fault::Connect | Fault::PoolExhausted => Failure::Connect,
-        Fault::ConnectTimeout | Fault::UpstreamTimeout | Fault::TotalTimeout => Failure::Timeout,
-        Fault::UpstreamRefused(_) | Fault::UpstreamProtocol => Failure::Protocol,
-        _ => Failure::Reset,
-    }
+/// Counts what an upstream is to blame for; what a client did is no failure of it.
+fn count_failure(upstream: &Upstream, fault: Option<Fault>) {
+    let failure = match fault {
+        Some(Fault::Connect | Fault::PoolExhausted) => Failure::Connect,
+        Some(Fault::ConnectTimeout | Fault::UpstreamTimeout | Fault::TotalTimeout) => Failure::Timeout,
+        Some(Fault::UpstreamRefused(_) | Fault::UpstreamProtocol) => Failure::Protocol,
+        Some(Fault::UpstreamClosed) => Failure::Reset,
+        _ => return,
+    };
+    upstream.meter.failed(failure);
 }
 
 /// Whether a response's body length may be trusted to belong to the request.

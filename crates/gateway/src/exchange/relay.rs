@@ -9,6 +9,7 @@ use crate::timer::{Timer, after, nearer};
 use crate::upstream::Lease;
 use http::{Method, StatusCode};
 use std::task::Poll;
+use std::time::Instant;
 use tidegate_wire::framing::BodyLength;
 use tidegate_wire::head::{Version, list_has};
 use tidegate_wire::name::Known;
@@ -124,8 +125,13 @@ impl Exchange<'_> {
                 let down = download.deadline(endpoint, client);
                 let up = upload.deadline(client, Patience { idle: None, rate: None });
                 if timer.poll(cx, nearer(nearer(down, up), total)).is_ready() {
-                    let slow_client = download.waits == Waits::Sink || up.is_some_and(|up| up <= now);
-                    return Poll::Ready(if slow_client { End::ClientGone } else { End::Cut(Fault::UpstreamTimeout) });
+                    let came = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+                    let slow_client = (came(down) && download.waits == Waits::Sink) || came(up);
+                    return Poll::Ready(match (came(total), slow_client) {
+                        (true, _) => End::Cut(Fault::TotalTimeout),
+                        (false, true) => End::ClientGone,
+                        (false, false) => End::Cut(Fault::UpstreamTimeout),
+                    });
                 }
                 Poll::Pending
             })
