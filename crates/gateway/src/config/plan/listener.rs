@@ -98,6 +98,16 @@ pub struct MinimumRate {
     pub grace: Duration,
 }
 
+impl MinimumRate {
+    /// How much longer somebody may be waited for who has moved so many bytes in the time it was waited
+    /// for: the grace, and the time that the bytes have earned.
+    #[must_use]
+    pub fn patience(self, moved: u64, waited: Duration) -> Duration {
+        let earned = Duration::from_millis(moved.saturating_mul(1000) / self.minimum.max(1));
+        self.grace.saturating_add(earned).saturating_sub(waited)
+    }
+}
+
 /// Bounds of HTTP/2 towards clients.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Http2 {
