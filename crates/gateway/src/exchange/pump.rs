@@ -171,11 +171,8 @@ impl Pump {
             Waits::Source => source,
             Waits::Sink => sink,
         };
-        let by_rate = patience.rate.and_then(|rate| {
-            let earned = Duration::from_millis(self.moved.saturating_mul(1000) / rate.minimum.max(1));
-            let allowed = rate.grace.saturating_add(earned);
-            after(self.polled, Some(allowed.saturating_sub(self.waited[self.waits as usize])))
-        });
+        let waited = self.waited[self.waits as usize];
+        let by_rate = patience.rate.and_then(|rate| after(self.polled, Some(rate.patience(self.moved, waited))));
         nearer(after(self.progress, patience.idle), by_rate)
     }
 }

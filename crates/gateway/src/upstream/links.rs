@@ -165,7 +165,8 @@ impl Link {
         pool.links().links.borrow_mut().push(Rc::clone(&link));
         let pings = connection.ping_pong();
         let pulse = pings.map(|pings| Pulse::new(pings, PING_INTERVAL, PING_TIMEOUT, now));
-        let driver = Driver { pool: Rc::clone(pool), link: Rc::downgrade(&link), watch, pulse, allowed: 0, left: None };
+        let (pool, held) = (Rc::downgrade(pool), Rc::downgrade(&link));
+        let driver = Driver { pool, link: held, watch, pulse, allowed: 0, left: None };
         tokio::task::spawn_local(driver.run(connection));
         Ok(link)
     }
@@ -232,10 +233,10 @@ fn poll_settings(cx: &mut Context<'_>, connection: &mut Frames, watch: &FrameWat
     if watch.has_settings() { Poll::Ready(Ok(())) } else { Poll::Pending }
 }
 
-/// What runs a connection until it ends.
+/// What runs a connection until it ends. It holds neither the pool nor the link: a connection ends when
+/// nobody else does, because it was retired or its upstream is no longer configured.
 struct Driver {
-    pool: Rc<Pool>,
-    /// Weak, because a connection ends when nobody holds its link.
+    pool: Weak<Pool>,
     link: Weak<Link>,
     watch: FrameWatch,
     pulse: Option<Pulse>,
@@ -249,19 +250,26 @@ impl Driver {
     async fn run(mut self, mut connection: Frames) {
         let mut timer = Timer::new(Instant::now());
         timer.drive(|cx, timer| self.poll(cx, &mut connection, timer)).await;
-        if let Some(link) = self.link.upgrade() {
-            link.retire();
-            self.pool.links().forget(&link);
-        }
+        self.retire();
         // Streams that are still open fail now, before anybody is told of the free slot.
         drop(connection);
-        self.pool.free_slot();
+        if let Some(pool) = self.pool.upgrade() {
+            pool.free_slot();
+        }
+    }
+
+    /// Sees to it that no new streams are opened.
+    fn retire(&self) {
+        if let (Some(pool), Some(link)) = (self.pool.upgrade(), self.link.upgrade()) {
+            link.retire();
+            pool.links().forget(&link);
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, connection: &mut Frames, timer: &mut Timer) -> Poll<()> {
         if let Poll::Ready(ended) = Pin::new(connection).poll(cx) {
             if let Err(error) = ended {
-                tracing::debug!(endpoint = %self.pool.endpoint(), %error, "HTTP/2 connection to an upstream ended");
+                tracing::debug!(%error, "HTTP/2 connection to an upstream ended");
             }
             return Poll::Ready(());
         }
@@ -272,7 +280,7 @@ impl Driver {
             match self.look(cx, timer.now()) {
                 Ok(deadline) => ready!(timer.poll(cx, deadline)),
                 Err(Dead) => {
-                    tracing::debug!(endpoint = %self.pool.endpoint(), "HTTP/2 connection to an upstream is dead");
+                    tracing::debug!("HTTP/2 connection to an upstream is dead");
                     return Poll::Ready(());
                 }
             }
@@ -287,11 +295,14 @@ impl Driver {
             return if now < until { Ok(Some(until)) } else { Err(Dead) };
         };
         if self.watch.is_going_away() && !link.retired.get() {
-            link.retire();
-            self.pool.links().forget(&link);
+            self.retire();
         }
         let before = std::mem::replace(&mut self.allowed, link.allowed());
-        self.pool.streams_released(self.allowed.saturating_sub(before));
+        if self.allowed > before
+            && let Some(pool) = self.pool.upgrade()
+        {
+            pool.streams_released(self.allowed - before);
+        }
         match &mut self.pulse {
             Some(pulse) if link.streams.get() > 0 => pulse.poll(cx, now, self.watch.received()).map(Some),
             // An endpoint that owes nothing may be quiet; such a connection is swept once it is old.

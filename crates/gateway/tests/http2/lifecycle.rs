@@ -118,3 +118,23 @@ fn an_upstream_connection_that_nobody_uses_is_closed() {
     assert_eq!(goaway.error_code(), Some(NO_ERROR));
     assert!(connection.read_frame().is_none());
 }
+
+#[test]
+fn a_reload_that_changes_an_upstream_ends_its_connections() {
+    let upstream = RawUpstream::start();
+    let mut rig = Rig::to_http2(upstream.address());
+    let mut client = rig.connect();
+    client.send("GET /1 HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let mut first = upstream.accept(&[]);
+    let stream = first.next_request();
+    rig.reload(upstream.address(), json!({ "protocol": "http2", "pool": { "max_idle": 1 } }));
+    // What was begun is finished on the old connection, and then it is closed.
+    first.answer(stream);
+    assert_eq!(client.read_response("GET").expect("an answer").status, 200);
+    assert_eq!(first.read_until("the end", Frame::is_goaway).error_code(), Some(NO_ERROR));
+    client.send("GET /2 HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let mut second = upstream.accept(&[]);
+    let stream = second.next_request();
+    second.answer(stream);
+    assert_eq!(client.read_response("GET").expect("an answer").status, 200);
+}

@@ -16,6 +16,7 @@ use tidegate_testkit::http2::frames::{self, Frame, PREFACE, flag, kind};
 /// A running gateway with one upstream.
 pub(crate) struct Rig {
     gateway: Option<Gateway>,
+    registry: Registry,
     address: SocketAddr,
 }
 
@@ -32,23 +33,18 @@ impl Rig {
 
     /// With further keys of the listener and of the upstream.
     pub(crate) fn with(upstream: SocketAddr, listener: Value, options: Value) -> Self {
-        let document = json!({
-            "workers": 1,
-            "listeners": [merged(json!({ "address": "127.0.0.1:0" }), listener)],
-            "upstreams": { "app": merged(json!({ "endpoints": [upstream.to_string()] }), options) },
-            "routes": [
-                { "match": { "path": "/own" }, "respond": { "status": 200, "body": "own" } },
-                { "match": { "prefix": "/" }, "upstream": "app" },
-            ],
-        });
-        let document: Document = serde_json::from_value(document).expect("the document has the right shape");
-        let checked = config::check(&document, Path::new("."));
-        let plan = checked.unwrap_or_else(|problems| panic!("{problems:#?}")).plan;
         let registry = Registry::new(1);
-        let snapshot = Arc::new(Snapshot::build(plan, &registry, None).expect("nothing to load"));
+        let snapshot = snapshot(upstream, listener, options, &registry);
         let gateway = Gateway::start(snapshot, Vec::new(), None).expect("a free port");
         let address = gateway.addresses().next().expect("one listener").expect("bound");
-        Self { gateway: Some(gateway), address }
+        Self { gateway: Some(gateway), registry, address }
+    }
+
+    /// Puts a configuration in force that differs in its upstream.
+    pub(crate) fn reload(&mut self, upstream: SocketAddr, options: Value) {
+        let snapshot = snapshot(upstream, json!({}), options, &self.registry);
+        let gateway = self.gateway.as_mut().expect("not drained");
+        runtime().block_on(gateway.apply(snapshot)).expect("no new address");
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -76,11 +72,28 @@ impl Rig {
     /// Begins to drain and returns at once; the gateway is gone once the result is dropped.
     pub(crate) fn drain(&mut self) -> std::thread::JoinHandle<()> {
         let gateway = self.gateway.take().expect("drained once");
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(gateway.drain(PATIENCE));
-        })
+        std::thread::spawn(move || runtime().block_on(gateway.drain(PATIENCE)))
     }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+fn snapshot(upstream: SocketAddr, listener: Value, options: Value, registry: &Registry) -> Arc<Snapshot> {
+    let document = json!({
+        "workers": 1,
+        "listeners": [merged(json!({ "address": "127.0.0.1:0" }), listener)],
+        "upstreams": { "app": merged(json!({ "endpoints": [upstream.to_string()] }), options) },
+        "routes": [
+            { "match": { "path": "/own" }, "respond": { "status": 200, "body": "own" } },
+            { "match": { "prefix": "/" }, "upstream": "app" },
+        ],
+    });
+    let document: Document = serde_json::from_value(document).expect("the document has the right shape");
+    let checked = config::check(&document, Path::new("."));
+    let plan = checked.unwrap_or_else(|problems| panic!("{problems:#?}")).plan;
+    Arc::new(Snapshot::build(plan, registry, None).expect("nothing to load"))
 }
 
 fn merged(mut base: Value, more: Value) -> Value {

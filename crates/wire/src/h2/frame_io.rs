@@ -14,7 +14,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How many bytes are gathered at most before they must leave.
@@ -28,6 +28,17 @@ pub struct FrameIo(Rc<RefCell<Inner>>);
 #[derive(Debug, Clone)]
 pub struct FrameWatch(Rc<RefCell<Inner>>);
 
+/// A peer that has not taken everything at once, until it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stall {
+    /// When it took something last.
+    pub since: Instant,
+    /// How long it has been waited for before that.
+    pub waited: Duration,
+    /// How many bytes it has taken meanwhile.
+    pub taken: u64,
+}
+
 #[derive(Debug)]
 struct Inner {
     io: Transport,
@@ -36,8 +47,7 @@ struct Inner {
     gathered: ReadBuffer,
     /// Something was written and not flushed.
     unflushed: bool,
-    /// Since when the peer takes nothing of what waits.
-    stalled: Option<Instant>,
+    stall: Option<Stall>,
     reading: FrameReader,
     writing: FrameReader,
     received: u64,
@@ -88,10 +98,10 @@ impl FrameWatch {
         self.0.borrow().received
     }
 
-    /// Since when the peer takes nothing of what waits for it.
+    /// How the peer takes what waits for it; none where nothing waits.
     #[must_use]
-    pub fn stalled_since(&self) -> Option<Instant> {
-        self.0.borrow().stalled
+    pub fn stall(&self) -> Option<Stall> {
+        self.0.borrow().stall
     }
 
     /// Whether the peer has said what it allows; before, its limits are not known.
@@ -120,7 +130,7 @@ impl Inner {
             ahead: ReadBuffer::default(),
             gathered: ReadBuffer::default(),
             unflushed: false,
-            stalled: None,
+            stall: None,
             reading: FrameReader::of_server(),
             writing: FrameReader::of_client(),
             received: 0,
@@ -193,12 +203,16 @@ impl Inner {
 
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.gathered.is_empty() {
-            let written = Pin::new(&mut self.io).poll_write(cx, self.gathered.bytes());
-            let count = ready!(self.judge(written))?;
-            if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            match Pin::new(&mut self.io).poll_write(cx, self.gathered.bytes())? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(count) => {
+                    self.gathered.consume(count);
+                    if let Some(stall) = &mut self.stall {
+                        stall.progress(count, clock());
+                    }
+                }
+                Poll::Pending => return self.wait(),
             }
-            self.gathered.consume(count);
         }
         self.gathered.release();
         Poll::Ready(Ok(()))
@@ -209,20 +223,25 @@ impl Inner {
             return Poll::Ready(Ok(()));
         }
         ready!(self.poll_drain(cx))?;
-        let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        ready!(self.judge(flushed))?;
+        if Pin::new(&mut self.io).poll_flush(cx)?.is_pending() {
+            return self.wait();
+        }
         self.unflushed = false;
+        self.stall = None;
         Poll::Ready(Ok(()))
     }
 
-    /// Notes since when the peer takes nothing.
-    fn judge<T>(&mut self, progress: Poll<T>) -> Poll<T> {
-        match (&progress, self.stalled) {
-            (Poll::Ready(_), _) => self.stalled = None,
-            (Poll::Pending, None) => self.stalled = Some(clock()),
-            (Poll::Pending, Some(_)) => {}
-        }
-        progress
+    fn wait<T>(&mut self) -> Poll<T> {
+        self.stall.get_or_insert_with(|| Stall { since: clock(), waited: Duration::ZERO, taken: 0 });
+        Poll::Pending
+    }
+}
+
+impl Stall {
+    fn progress(&mut self, count: usize, now: Instant) {
+        self.waited += now.saturating_duration_since(self.since);
+        self.since = now;
+        self.taken += count as u64;
     }
 }
 
@@ -268,5 +287,73 @@ impl AsyncWrite for FrameIo {
         let mut inner = self.0.borrow_mut();
         ready!(inner.poll_flush(cx))?;
         Pin::new(&mut inner.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::task::Waker;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (near, listener.accept().await.unwrap().0)
+    }
+
+    fn write(frames: &mut FrameIo, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<usize> {
+        Pin::new(frames).poll_write(cx, bytes).map(Result::unwrap)
+    }
+
+    #[tokio::test]
+    async fn writes_leave_together_when_they_are_flushed() {
+        let (near, mut far) = pair().await;
+        let (mut frames, watch) = FrameIo::to_upstream(Transport::Tcp(near));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(write(&mut frames, &mut cx, b"one"), Poll::Ready(3));
+        assert!(Pin::new(&mut frames).poll_flush(&mut cx).is_ready());
+        assert_eq!(write(&mut frames, &mut cx, b"two"), Poll::Ready(3));
+        let mut read = [0; 16];
+        assert!(far.try_read(&mut read).is_err(), "nothing has left yet");
+        std::future::poll_fn(|cx| watch.poll_flush(cx)).await.unwrap();
+        assert_eq!(far.read(&mut read).await.unwrap(), 6);
+        assert_eq!(&read[..6], b"onetwo");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_stalls_until_it_has_taken_all() {
+        let (near, mut far) = pair().await;
+        let (mut frames, watch) = FrameIo::to_upstream(Transport::Tcp(near));
+        let mut cx = Context::from_waker(Waker::noop());
+        let piece = [b'x'; GATHERED];
+        let mut sent = 0;
+        while let Poll::Ready(count) = write(&mut frames, &mut cx, &piece) {
+            assert!(count > 0);
+            sent += count;
+        }
+        assert_eq!(watch.stall().map(|stall| stall.taken), Some(0));
+        let reader = tokio::spawn(async move {
+            let mut room = vec![0; 1 << 20];
+            let mut received = 0;
+            while received < sent {
+                received += far.read(&mut room).await.unwrap();
+            }
+        });
+        std::future::poll_fn(|cx| watch.poll_flush(cx)).await.unwrap();
+        assert_eq!(watch.stall(), None);
+        reader.await.unwrap();
+    }
+
+    #[test]
+    fn a_stall_adds_up_what_was_waited_for() {
+        let start = clock();
+        let mut stall = Stall { since: start, waited: Duration::ZERO, taken: 0 };
+        stall.progress(10, start + Duration::from_secs(2));
+        stall.progress(5, start + Duration::from_secs(3));
+        let since = start + Duration::from_secs(3);
+        assert_eq!(stall, Stall { since, waited: Duration::from_secs(3), taken: 15 });
     }
 }

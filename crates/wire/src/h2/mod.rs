@@ -22,7 +22,7 @@ mod stream;
 
 pub use chunk::{Chunk, Outbox};
 pub use conduct::Tolerance;
-pub use frame_io::{FrameIo, FrameWatch};
+pub use frame_io::{FrameIo, FrameWatch, Stall};
 pub use pulse::{Dead, Pulse};
 pub use stream::{RequestError, Stream};
 

@@ -199,8 +199,8 @@ pub struct Http2 {
     /// The largest frame accepted.
     pub max_frame_size: Size<{ 16 * KIB }, { 16 * MIB - 1 }>,
 
-    /// Streams that were reset, by the client or because of it, and are not yet forgotten. One more ends
-    /// the connection.
+    /// Streams that may be reset in a second without an answer, by the client or because of it. A burst
+    /// may have `max_concurrent_streams` more; one beyond that ends the connection.
     pub max_resets: Count<1, 65_536>,
 
     /// A header list, counted by RFC 9113 section 6.5.2. Default: `limits.head`.

@@ -98,6 +98,16 @@ pub struct MinimumRate {
     pub grace: Duration,
 }
 
+impl MinimumRate {
+    /// How much longer somebody may be waited for who has moved so many bytes in the time it was waited
+    /// for: the grace, and the time that the bytes have earned.
+    #[must_use]
+    pub fn patience(self, moved: u64, waited: Duration) -> Duration {
+        let earned = Duration::from_millis(moved.saturating_mul(1000) / self.minimum.max(1));
+        self.grace.saturating_add(earned).saturating_sub(waited)
+    }
+}
+
 /// Bounds of HTTP/2 towards clients.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Http2 {
@@ -109,7 +119,8 @@ pub struct Http2 {
     pub initial_connection_window: u32,
     /// Bytes of the largest frame accepted; 2^14 to 2^24-1 (RFC 9113 section 4.2).
     pub max_frame_size: u32,
-    /// Streams reset by either side and not yet forgotten, before the connection is ended.
+    /// Streams that may be reset in a second without an answer, by the client or because of it; a burst may
+    /// have `max_concurrent_streams` more, and one beyond that ends the connection.
     pub max_resets: usize,
     /// Bytes of a header list, counted as RFC 9113 section 6.5.2 counts them.
     pub max_header_list: u32,

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 use tidegate_wire::buffer::ReadBuffer;
-use tidegate_wire::h2::{Chunk, FrameIo, FrameWatch, Outbox, Pulse, Tolerance};
+use tidegate_wire::h2::{Chunk, Dead, FrameIo, FrameWatch, Outbox, Pulse, Stall, Tolerance};
 use tidegate_wire::transport::Transport;
 
 /// Bytes of a body that one stream has waiting to be written; [`Outbox`] bounds all of them together.
@@ -79,6 +79,12 @@ pub(super) async fn serve(
     };
     let mut session = Session::new(worker, client, connection, watch, presence, timer.now());
     session.run(&mut timer).await;
+}
+
+/// Answers that are handed over wait here, and not in an exchange that would look after its client.
+fn stall_deadline(stall: Stall, timeouts: &plan::ListenerTimeouts) -> Option<Instant> {
+    let by_rate = timeouts.body_rate.map(|rate| rate.patience(stall.taken, stall.waited));
+    nearer(after(stall.since, Some(timeouts.body)), after(stall.since, by_rate))
 }
 
 /// All streams that may be open may be reset at once, by one click; the rest is for those that follow.
@@ -212,23 +218,19 @@ impl Session {
     fn poll_time(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<Event> {
         loop {
             let now = timer.now();
-            if self.running.count.get() > 0 {
+            let stall = self.watch.stall();
+            if self.running.count.get() > 0 || stall.is_some() {
                 self.idle_since = now;
             }
             let idle = after(self.idle_since, Some(http1::idle_time(&self.worker, &self.client)));
-            if idle.is_some_and(|idle| idle <= now) {
-                return Poll::Ready(Event::Idle);
-            }
-            let patience = self.client.listener.plan.timeouts.body;
-            let stalled = self.watch.stalled_since().and_then(|since| after(since, Some(patience)));
+            let stalled = stall.and_then(|stall| stall_deadline(stall, &self.client.listener.plan.timeouts));
             let pulse = self.pulse.as_mut().map(|pulse| pulse.poll(cx, now, self.watch.received())).transpose();
-            let Ok(pulse) = pulse else {
-                return Poll::Ready(Event::Dead);
-            };
-            if stalled.is_some_and(|stalled| stalled <= now) {
-                return Poll::Ready(Event::Dead);
+            match pulse {
+                Err(Dead) => return Poll::Ready(Event::Dead),
+                Ok(_) if stalled.is_some_and(|stalled| stalled <= now) => return Poll::Ready(Event::Dead),
+                Ok(_) if idle.is_some_and(|idle| idle <= now) => return Poll::Ready(Event::Idle),
+                Ok(pulse) => ready!(timer.poll(cx, nearer(nearer(idle, stalled), pulse))),
             }
-            ready!(timer.poll(cx, nearer(nearer(idle, stalled), pulse)));
             timer.refresh();
         }
     }
