@@ -38,8 +38,8 @@ pub(crate) struct Worker {
     random: RefCell<fastrand::Rng>,
     access_log: RefCell<Option<AccessLog>>,
     draining: Cell<bool>,
-    /// A client waits for a place that idle connections take.
-    crowded: Cell<bool>,
+    /// How many listeners wait for what idle connections take.
+    crowding: Cell<usize>,
     /// Wakers of the open connections, so that all of them notice a drain.
     connections: RefCell<HashMap<u64, Option<Waker>>>,
     next_connection: Cell<u64>,
@@ -74,7 +74,7 @@ impl Worker {
             access_log: RefCell::new(access_log),
             random: RefCell::new(fastrand::Rng::new()),
             draining: Cell::new(false),
-            crowded: Cell::new(false),
+            crowding: Cell::new(0),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
             closed: Notify::new(),
@@ -160,14 +160,16 @@ impl Worker {
 
     /// Whether idle connections are in somebody's way.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.crowded.get()
+        self.crowding.get() > 0
     }
 
-    /// Tells idle connections that they are in somebody's way, or no longer.
-    pub(crate) fn crowd(&self, crowded: bool) {
-        if self.crowded.replace(crowded) != crowded && crowded {
+    /// Tells idle connections that they are in somebody's way, until what is returned is dropped.
+    pub(crate) fn crowd(self: &Rc<Self>) -> Crowding {
+        let before = self.crowding.replace(self.crowding.get() + 1);
+        if before == 0 {
             self.wake_connections();
         }
+        Crowding(Rc::clone(self))
     }
 
     fn wake_connections(&self) {
@@ -195,6 +197,15 @@ impl Worker {
         for upstream in &self.pin().upstreams {
             upstream.sweep(now);
         }
+    }
+}
+
+/// Somebody waits for what idle connections take.
+pub(crate) struct Crowding(Rc<Worker>);
+
+impl Drop for Crowding {
+    fn drop(&mut self) {
+        self.0.crowding.set(self.0.crowding.get() - 1);
     }
 }
 

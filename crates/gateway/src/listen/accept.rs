@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-/// How long to wait when the system has no descriptor or memory for another connection.
+/// How long to wait when the system has no descriptor or memory for another connection. Meanwhile idle
+/// connections are asked to go.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until `stop` is set, then takes what still waits in the queue.
@@ -22,6 +23,7 @@ pub(crate) async fn accept(
     door: Rc<Cell<usize>>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let mut exhausted = None;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -30,6 +32,7 @@ pub(crate) async fn accept(
         };
         match accepted {
             Ok((stream, address)) => {
+                exhausted = None;
                 let place = tokio::select! {
                     biased;
                     place = place(&worker, &door) => place,
@@ -39,7 +42,10 @@ pub(crate) async fn accept(
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections for the moment");
+                if exhausted.is_none() {
+                    tracing::warn!(%error, "cannot accept connections for the moment");
+                }
+                exhausted.get_or_insert_with(|| worker.crowd());
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
         }
@@ -48,7 +54,7 @@ pub(crate) async fn accept(
 
 /// A place for the connection just accepted. While there is none, it waits, others wait behind it in
 /// the queue of the kernel, and idle connections are asked to go.
-async fn place(worker: &Worker, door: &Cell<usize>) -> Place {
+async fn place(worker: &Rc<Worker>, door: &Cell<usize>) -> Place {
     let open = || worker.pin().doors.get(door.get()).map(Rc::clone);
     let Some(entrance) = open() else {
         return std::future::pending().await;
@@ -57,11 +63,9 @@ async fn place(worker: &Worker, door: &Cell<usize>) -> Place {
         return place;
     }
     entrance.meter.delayed();
-    worker.crowd(true);
+    let _crowding = worker.crowd();
     let limit = || open().map_or(0, |entrance| entrance.plan.limits.connections);
-    let place = entrance.places.wait(limit).await;
-    worker.crowd(false);
-    place
+    entrance.places.wait(limit).await
 }
 
 /// Connections that the kernel has completed are served, although no new ones are wanted.

@@ -89,10 +89,11 @@ impl Process {
         let program = Program::current().context("the path of this program")?;
         let mut predecessor = Predecessor::from_environment()?;
         let mut source = Source::new(config);
-        let Loaded { plan, warnings, .. } = load(config).map_err(Failure::Configuration)?;
+        let Loaded { mut plan, warnings, .. } = load(config).map_err(Failure::Configuration)?;
         let level = logging::start(&plan.log, env::var(logging::OVERRIDE).ok().as_deref())?;
         reload::log_warnings(&warnings);
         limits::raise_open_files();
+        limits::fit_open_files(&mut plan);
         source.follow(&plan);
         let inherited = predecessor.as_mut().map(Predecessor::sockets).transpose()?;
         let service = Service::start(plan, inherited.unwrap_or_default())?;

@@ -9,6 +9,7 @@ use tidegate_gateway::config::{Plan, plan};
 use tokio::task::spawn_blocking;
 
 use super::difference::Difference;
+use super::limits::fit_open_files;
 use super::load;
 use super::service::Service;
 use super::watch::Watch;
@@ -98,8 +99,9 @@ pub(super) async fn reload(source: &mut Source, service: &mut Service, level: &L
 async fn attempt(source: &mut Source, service: &mut Service) -> Result<(), Refusal> {
     let path = source.path.clone();
     let loaded = spawn_blocking(move || load(&path)).await.map_err(|error| Refusal::Unusable(error.into()))?;
-    let Loaded { plan, warnings, .. } = loaded.map_err(Refusal::Invalid)?;
+    let Loaded { mut plan, warnings, .. } = loaded.map_err(Refusal::Invalid)?;
     log_warnings(&warnings);
+    fit_open_files(&mut plan);
     source.follow(&plan);
     service.apply(plan).await.map_err(Refusal::Unusable)
 }
