@@ -1,7 +1,7 @@
 //! Configuration files: YAML, JSON or TOML into a checked plan, or into everything that is wrong with them.
 //!
-//! The way is the same for every format. The text becomes a [tree](tree) of values that know their place;
-//! variables are [expanded](expand) in it; it is [read](read) into a `Document`, past every mistake; and the
+//! The way is the same for every format. The text becomes a [`tree`] of values that know their place;
+//! variables are [expanded](expand) in it; it is [`read`] into a `Document`, past every mistake; and the
 //! document is checked by the gateway. Every problem, whichever step finds it, is a [`Diagnostic`] with line,
 //! column and an excerpt, and all of them are reported at once.
 
