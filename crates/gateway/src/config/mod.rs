@@ -1,6 +1,6 @@
 //! Configuration in two stages: what a user writes ([`Document`]), and the same thing checked ([`Plan`]).
 //!
-//! Every source (a file, the admin API, discovery) produces the same `Document`. [`check`] turns it into a
+//! Every source (a file, the admin API, discovery) produces the same `Document`. [`check()`] turns it into a
 //! `Plan`, or into all the [`Problem`]s it found, each at the path of the option that causes it. The data
 //! plane is built from a `Plan` only.
 //!
