@@ -140,7 +140,9 @@ impl Diagnostic {
     /// The line that `span` is on. Nothing else is handed over, because all of it would be laid out.
     fn excerpt(&self, span: &Range<usize>) -> Snippet<'_, Annotation<'_>> {
         let (start, line) = self.source.line(span.start);
-        let annotation = AnnotationKind::Primary.span(span.start - start..span.end - start);
+        // A mistake may stand among the carriage returns that end a line, and those are not shown.
+        let place = |offset: usize| (offset - start).min(line.len());
+        let annotation = AnnotationKind::Primary.span(place(span.start)..place(span.end));
         Snippet::source(line)
             .line_start(self.source.position(span.start).0)
             .path(self.source.name.as_str())
