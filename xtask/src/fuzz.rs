@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz [TARGET...] [--seconds N]`: libFuzzer over the targets of `fuzz/`, on stable.
+//! `cargo xtask fuzz [TARGET...] [--seconds N | --corpus]`: libFuzzer over the targets of `fuzz/`, on stable.
 //!
 //! What libFuzzer needs from the compiler is coverage counters, and those are ordinary options.
 //! Only the address sanitizer needs a nightly compiler; it has little to find where `unsafe` is
@@ -28,25 +28,25 @@ const LINES: usize = 40;
 /// `target/fuzz-corpus`, an input that breaks a promise in `fuzz/artifacts`; the next step is then
 /// a test with that input.
 pub(crate) fn run_targets(words: &[String]) -> Outcome {
-    let (targets, seconds) = parse(words)?;
+    let (targets, bound) = parse(words)?;
     let host = host()?;
     let mut build = cargo(&["build", "--profile", "fuzz", "--package", "tidegate-fuzz", "--bins"]);
     // With a target given, build scripts and macros stay as they are.
     run(build.args(["--features", "libfuzzer", "--target", &host]).env("RUSTFLAGS", INSTRUMENTED))?;
     let binaries = root().join("target").join(&host).join("fuzz");
-    targets.iter().try_for_each(|target| fuzz(&binaries.join(target), target, &seconds))
+    targets.iter().try_for_each(|target| fuzz(&binaries.join(target), target, &bound))
 }
 
 /// One target for its time. What libFuzzer says goes to a file, because most of it is of no use to
 /// anybody; its last lines are shown when it found something.
-fn fuzz(binary: &Path, target: &str, seconds: &str) -> Outcome {
+fn fuzz(binary: &Path, target: &str, bound: &str) -> Outcome {
     let found = root().join("target/fuzz-corpus").join(target);
     let artifacts = root().join("fuzz/artifacts").join(target);
     fs::create_dir_all(&found)?;
     fs::create_dir_all(&artifacts)?;
     let log = found.with_extension("log");
     let mut fuzzer = Command::new(binary);
-    fuzzer.args([&format!("-max_total_time={seconds}"), "-timeout=10", "-print_final_stats=1"]);
+    fuzzer.args([bound, "-timeout=10", "-print_final_stats=1"]);
     fuzzer.arg(format!("-artifact_prefix={}/", artifacts.display()));
     fuzzer.arg(&found).arg(root().join("fuzz/corpus").join(target)).stderr(fs::File::create(&log)?);
     let outcome = run(&mut fuzzer);
@@ -60,15 +60,17 @@ fn fuzz(binary: &Path, target: &str, seconds: &str) -> Outcome {
     outcome
 }
 
-/// The targets, all of them if none is named, and the time for each. Zero seconds mean: until
-/// something is found.
+/// The targets, all of them if none is named, and what bounds each run: a time, where zero seconds
+/// mean until something is found, or the inputs that are there, each once, so that every run is alike.
 fn parse(words: &[String]) -> Outcome<(Vec<String>, String)> {
-    let (mut targets, mut seconds) = (Vec::new(), SECONDS.to_owned());
+    let (mut targets, mut bound) = (Vec::new(), format!("-max_total_time={SECONDS}"));
     let mut words = words.iter();
     while let Some(word) = words.next() {
         if word == "--seconds" {
             let value = words.next().filter(|value| value.parse::<u32>().is_ok());
-            seconds = value.ok_or("--seconds takes a whole number")?.clone();
+            bound = format!("-max_total_time={}", value.ok_or("--seconds takes a whole number")?);
+        } else if word == "--corpus" {
+            bound = "-runs=0".to_owned();
         } else {
             targets.push(word.clone());
         }
@@ -77,7 +79,7 @@ fn parse(words: &[String]) -> Outcome<(Vec<String>, String)> {
     if let Some(unknown) = targets.iter().find(|target| !known.contains(target)) {
         return Err(format!("no fuzz target {unknown}; there are {}", known.join(", ")).into());
     }
-    Ok((if targets.is_empty() { known } else { targets }, seconds))
+    Ok((if targets.is_empty() { known } else { targets }, bound))
 }
 
 /// The targets that exist, by their files.
