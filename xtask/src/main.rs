@@ -24,7 +24,7 @@ const COMMANDS: &[Command] = &[
     ("test", "all tests; further words go to the test runner", checks::test),
     ("ci", "everything a change must pass (.ci/run)", checks::ci),
     ("docs", "the API documentation, warnings denied", checks::docs),
-    ("fuzz", "fuzz targets: [TARGET...] [--seconds N]", fuzz::run_targets),
+    ("fuzz", "fuzz targets: [TARGET...] [--seconds N | --corpus]", fuzz::run_targets),
     ("bench", "a comparison with nginx, HAProxy and Envoy", bench::run),
 ];
 
