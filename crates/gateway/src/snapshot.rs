@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tidegate_wire::tls::{CertificateFiles, ClientTls, MinVersion, ServerTls, ServerTrust, TlsError};
 
 /// What the protocols of a TLS listener are called in ALPN, the preferred one first.
-const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
+const ALPN: &[&[u8]] = &[b"h2", b"http/1.1", b"http/1.0"];
 
 /// Everything that requests are answered by, under one configuration.
 pub struct Snapshot {

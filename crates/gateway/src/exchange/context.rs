@@ -60,6 +60,8 @@ pub(super) struct Context {
     pub(super) expects_continue: bool,
     /// The client takes trailers (`TE: trailers`).
     pub(super) takes_trailers: bool,
+    /// Both sides speak when they have something to say (gRPC), so that silence means nothing.
+    pub(super) converses: bool,
     /// The client wants to change the protocol to this.
     pub(super) upgrade: Option<Vec<u8>>,
     pub(super) request_id: RequestId,
@@ -88,6 +90,7 @@ impl Context {
             close: last,
             expects_continue: false,
             takes_trailers: false,
+            converses: false,
             upgrade: None,
             request_id: RequestId::None,
             trace_id: None,

@@ -69,6 +69,7 @@ impl Exchange<'_> {
         loop {
             self.context.attempts += 1;
             self.context.endpoint = Some(lease.pool().name().clone());
+            self.context.converses = self.is_grpc(peer) && lease.is_http2();
             let sent = timer.now();
             let result = match self.start(peer, upstream, &mut lease) {
                 Ok(()) => self.await_head(peer, timer, route, &mut lease, &mut upload).await,
@@ -104,6 +105,21 @@ impl Exchange<'_> {
         let fault = outcome.err().or(self.context.fault);
         count_failure(upstream, fault);
         outcome
+    }
+
+    /// Whether the request is gRPC, which is HTTP/2 with a content type of its own.
+    fn is_grpc(&self, peer: &Peer) -> bool {
+        let content_type = || self.scratch.request.fields.value(Known::ContentType);
+        matches!(peer, Peer::H2(_)) && content_type().is_some_and(|value| value.starts_with(b"application/grpc"))
+    }
+
+    /// How long a client may take over a request body.
+    pub(super) fn client_patience(&self, route: &Route) -> Patience {
+        let timeouts = &self.client.listener.plan.timeouts;
+        match self.context.converses {
+            false => Patience { idle: Some(timeouts.body), rate: timeouts.body_rate },
+            true => Patience { idle: route.plan.timeouts.body, rate: None },
+        }
     }
 
     async fn lease(&self, upstream: &Upstream, timer: &mut Timer, fresh: bool) -> Result<Lease, Fault> {
@@ -173,10 +189,7 @@ impl Exchange<'_> {
         lease: &mut Lease,
         upload: &mut Pump,
     ) -> Result<(), Lost> {
-        let client = Patience {
-            idle: Some(self.client.listener.plan.timeouts.body),
-            rate: self.client.listener.plan.timeouts.body_rate,
-        };
+        let client = self.client_patience(route);
         let endpoint = Patience { idle: route.plan.timeouts.response, rate: None };
         let total = after(self.context.started, route.plan.timeouts.total);
         let mut sent_at = None;

@@ -63,6 +63,11 @@ pub(super) struct Patience {
     pub(super) rate: Option<MinimumRate>,
 }
 
+impl Patience {
+    /// Somebody else's patience runs out first.
+    pub(super) const ENDLESS: Self = Self { idle: None, rate: None };
+}
+
 impl Pump {
     pub(super) fn new(limit: Option<u64>, now: Instant) -> Self {
         Self {
@@ -73,6 +78,18 @@ impl Pump {
             polled: now,
             progress: now,
             waited: [Duration::ZERO; 2],
+        }
+    }
+
+    /// When bytes moved last.
+    pub(super) fn progress(&self) -> Instant {
+        self.progress
+    }
+
+    /// Counts the other direction's progress as that of a source that is waited for.
+    pub(super) fn excuse(&mut self, progress: Instant) {
+        if self.waits == Waits::Source {
+            self.progress = self.progress.max(progress);
         }
     }
 

@@ -97,7 +97,8 @@ impl Exchange<'_> {
         download: &mut Pump,
     ) -> End {
         let timeouts = &self.client.listener.plan.timeouts;
-        let client = Patience { idle: Some(timeouts.body), rate: timeouts.body_rate };
+        let reader = Patience { idle: Some(timeouts.body), rate: timeouts.body_rate };
+        let (writer, converses) = (self.client_patience(route), self.context.converses);
         let endpoint = Patience { idle: route.plan.timeouts.body, rate: None };
         let total = after(self.context.started, route.plan.timeouts.total);
         timer
@@ -122,8 +123,10 @@ impl Exchange<'_> {
                         return Poll::Ready(End::Cut(Fault::BodyBroken));
                     }
                 }
-                let down = download.deadline(endpoint, client);
-                let up = upload.deadline(client, Patience { idle: None, rate: None });
+                // An upstream that still listens need not speak, and in a conversation neither need the client.
+                download.excuse(upload.progress());
+                let down = download.deadline(endpoint, reader);
+                let up = if converses { None } else { upload.deadline(writer, Patience::ENDLESS) };
                 if timer.poll(cx, nearer(nearer(down, up), total)).is_ready() {
                     let came = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
                     let slow_client = (came(down) && download.waits == Waits::Sink) || came(up);

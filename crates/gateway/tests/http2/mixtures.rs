@@ -2,6 +2,8 @@
 
 use crate::rig::{Rig, ends_stream, read_through, resets};
 use http::Request;
+use serde_json::json;
+use std::time::{Duration, Instant};
 use tidegate_testkit::client::RawClient;
 use tidegate_testkit::gate::Gate;
 use tidegate_testkit::http1::BodyReader;
@@ -46,6 +48,56 @@ fn bodies_stream_both_ways_from_http2_to_http1() {
     }
     exchange.send(b"", true).expect("the end");
     assert!(exchange.read_some().expect("the end").unwrap_or_default().is_empty());
+}
+
+#[test]
+fn an_answer_that_has_begun_may_wait_for_the_rest_of_the_request() {
+    let recorder = Recorder::with(|_| {
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        vec![Step::Send(head), Step::AwaitRequest, Step::Send(b"3\r\nend\r\n0\r\n\r\n".to_vec())]
+    });
+    let patience = Duration::from_millis(500);
+    let rig = Rig::with(recorder.address(), json!({}), json!({ "timeouts": { "body": "500ms" } }));
+    let mut client = Http2Client::connect(rig.address());
+    let mut exchange = client.begin(Request::post(url("/")).body(()).expect("valid"), false).expect("a stream");
+    assert_eq!(exchange.head().expect("a head").status(), 200);
+    // Other requests are what makes time pass.
+    let begun = Instant::now();
+    while begun.elapsed() < 3 * patience {
+        exchange.send(b"more", false).expect("the stream is still there");
+        rig.probe();
+    }
+    exchange.send(b"", true).expect("the end");
+    assert_eq!(exchange.read_some().expect("a piece").expect("not the end"), "end");
+}
+
+#[test]
+fn a_grpc_stream_may_be_silent_where_a_body_may_not() {
+    let recorder = Http2Recorder::with(None, |seen| match seen.target.as_str() {
+        "/late" => {
+            vec![Http2Step::AwaitContent(3), Http2Step::Head(200, Vec::new()), Http2Step::Data(b"one".to_vec())]
+        }
+        _ => vec![Http2Step::Echo],
+    });
+    let impatient = json!({ "timeouts": { "body": "200ms", "body_rate": { "minimum": "1MiB", "grace": "100ms" } } });
+    let rig = Rig::with(recorder.address(), impatient, json!({ "protocol": "http2" }));
+    let mut client = Http2Client::connect(rig.address());
+    let mut begin = |target: &str, content_type: &str| {
+        let request = Request::post(url(target)).header("content-type", content_type);
+        client.begin(request.body(()).expect("valid"), false).expect("a stream")
+    };
+    // One is answered before it has said anything, and one is not.
+    let mut grpc = ["/", "/late"].map(|target| begin(target, "application/grpc+proto"));
+    let plain = ["/", "/late"].map(|target| begin(target, "application/json"));
+    for silent in plain {
+        let timed_out = silent.finish().map_or(true, |answer| answer.status == 408 || answer.end.is_err());
+        assert!(timed_out, "a body without progress is ended");
+    }
+    for stream in &mut grpc {
+        stream.send(b"one", false).expect("the stream is still there");
+        assert_eq!(stream.head().expect("a head").status(), 200);
+        assert_eq!(stream.read_some().expect("a piece").expect("not the end"), "one");
+    }
 }
 
 #[test]

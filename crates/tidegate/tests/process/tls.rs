@@ -78,6 +78,9 @@ fn only_known_protocols_and_versions_are_spoken() {
     let without = connect(front.authority.client_config(&[])).expect("ALPN is not needed");
     assert_eq!(without.negotiated_protocol(), None);
     check_honest_or_ended(without, "/without-alpn");
+    let old = connect(front.authority.client_config(&["http/1.0"]));
+    let answer = old.expect("HTTP/1.0 is served").exchange("GET /old HTTP/1.0\r\nHost: honest.test\r\n\r\n");
+    check_echo(&answer, "/old");
     let mut old = ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS12])
         .with_root_certificates(front.authority.roots())
         .with_no_client_auth();

@@ -139,7 +139,7 @@ pub struct ListenerTimeouts {
     /// An idle connection, between two requests or before the first.
     pub keep_alive: Timeout,
 
-    /// A body, in either direction, that makes no progress.
+    /// A body, in either direction, that makes no progress. Not for what a gRPC client sends.
     pub body: Timeout,
 
     /// The slowest client that is still served while a body flows; or `off`.
@@ -166,7 +166,7 @@ impl Default for ListenerTimeouts {
     }
 }
 
-/// The slowest client that is still served while a body flows, in either direction.
+/// The slowest client that is still served while a body flows, in either direction. A gRPC client may be silent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BodyRate {

@@ -254,7 +254,7 @@ pub struct RouteTimeouts {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<OrOff<Timeout>>,
 
-    /// A response body that makes no progress; or `off`.
+    /// A response body that makes no progress while the request makes none; for gRPC, both directions; or `off`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<OrOff<Timeout>>,
 

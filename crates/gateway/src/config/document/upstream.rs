@@ -230,7 +230,7 @@ pub struct UpstreamTimeouts {
     /// The response head, from the end of the request; or `off`.
     pub response: OrOff<Timeout>,
 
-    /// A response body that makes no progress; or `off`.
+    /// A response body that makes no progress while the request makes none; for gRPC, both directions; or `off`.
     pub body: OrOff<Timeout>,
 }
 
