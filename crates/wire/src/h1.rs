@@ -566,7 +566,8 @@ fn has_end(bytes: &[u8], scanned: usize) -> bool {
     fresh.windows(2).any(|pair| pair == b"\n\n") || fresh.windows(3).any(|three| three == b"\n\r\n")
 }
 
-fn write_number(out: &mut Vec<u8>, number: u64) {
+/// Writes a number in decimal digits.
+pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0_u8; 20];
     let mut rest = number;
     let mut start = digits.len();

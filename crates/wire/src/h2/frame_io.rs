@@ -51,6 +51,8 @@ struct Inner {
     reading: FrameReader,
     writing: FrameReader,
     received: u64,
+    /// RST_STREAM frames among what was received.
+    resets: u64,
     settings: bool,
     going_away: bool,
     /// Of a client; upstreams are trusted.
@@ -98,6 +100,12 @@ impl FrameWatch {
         self.0.borrow().received
     }
 
+    /// How many streams the peer has reset.
+    #[must_use]
+    pub fn resets(&self) -> u64 {
+        self.0.borrow().resets
+    }
+
     /// How the peer takes what waits for it; none where nothing waits.
     #[must_use]
     pub fn stall(&self) -> Option<Stall> {
@@ -134,6 +142,7 @@ impl Inner {
             reading: FrameReader::of_server(),
             writing: FrameReader::of_client(),
             received: 0,
+            resets: 0,
             settings: false,
             going_away: false,
             conduct: None,
@@ -160,8 +169,9 @@ impl Inner {
 
     fn note_received(&mut self, bytes: &[u8]) {
         self.received = self.received.wrapping_add(bytes.len() as u64);
-        let Self { reading, conduct, settings, going_away, .. } = self;
+        let Self { reading, conduct, resets, settings, going_away, .. } = self;
         reading.read(bytes, |head| {
+            *resets += u64::from(head.kind == kind::RST_STREAM);
             match conduct {
                 Some(conduct) => conduct.received(head, clock),
                 None => *going_away |= head.kind == kind::GOAWAY,

@@ -5,8 +5,12 @@ use crate::framing::{self, BodyLength};
 use crate::head::{RequestHead, ResponseHead, Version};
 use crate::name::Known;
 use crate::parse::{HeadLimits, Refusal};
+use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+
+/// Digits of the largest length there is.
+const MOST_DIGITS: usize = 20;
 
 /// Reads a request of a client; `ended` tells that nothing follows the head.
 ///
@@ -156,7 +160,11 @@ fn write_fields(fields: &Fields, length: BodyLength, wanted: impl Fn(Known) -> b
         map.append(name, value);
     });
     if let BodyLength::Exact(length) = length {
-        map.insert(http::header::CONTENT_LENGTH, length.into());
+        let mut digits = Vec::with_capacity(MOST_DIGITS);
+        crate::h1::write_number(&mut digits, length);
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(digits)) {
+            map.insert(http::header::CONTENT_LENGTH, value);
+        }
     }
     map
 }

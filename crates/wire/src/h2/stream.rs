@@ -49,7 +49,7 @@ enum Sending {
     Body(SendStream<Chunk>),
     /// The message was sent in full; what is left can only be reset.
     Ended(SendStream<Chunk>),
-    /// Between two states.
+    /// Between two states, or no stream at all.
     Nothing,
 }
 
@@ -70,23 +70,42 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// Takes a request that a client sent: its head goes into `head`, the rest is the peer.
+    /// No stream; the memory of one, for requests to come.
+    #[must_use]
+    pub fn vacant() -> Self {
+        Self {
+            receiving: Receiving::Ended(None),
+            current: Bytes::new(),
+            sending: Sending::Nothing,
+            outbox: Rc::default(),
+        }
+    }
+
+    /// Becomes the stream of a request that a client sent; its head goes into `head`.
     ///
-    /// The second part tells the length of the body, or why the request must be refused; the stream
-    /// can be answered in either case.
+    /// # Errors
+    /// A [`Refusal`] where the request must be refused; the stream can be answered all the same.
     pub fn accept(
+        &mut self,
         request: http::Request<RecvStream>,
         respond: SendResponse<Chunk>,
         outbox: &Rc<Outbox>,
         limits: &HeadLimits,
         head: &mut RequestHead,
-    ) -> (Self, Result<BodyLength, Refusal>) {
+    ) -> Result<BodyLength, Refusal> {
         let (parts, body) = request.into_parts();
         let ended = body.is_end_stream();
-        let length = message::read_request(parts, ended, limits, head);
-        let receiving = if ended { Receiving::Ended(None) } else { Receiving::Body(body) };
-        let sending = Sending::Respond(respond);
-        (Self { receiving, current: Bytes::new(), sending, outbox: Rc::clone(outbox) }, length)
+        self.receiving = if ended { Receiving::Ended(None) } else { Receiving::Body(body) };
+        self.sending = Sending::Respond(respond);
+        self.outbox = Rc::clone(outbox);
+        message::read_request(parts, ended, limits, head)
+    }
+
+    /// Gives the stream up where it is not complete, and is vacant again.
+    pub fn leave(&mut self) {
+        self.receiving = Receiving::Ended(None);
+        self.current = Bytes::new();
+        self.sending = Sending::Nothing;
     }
 
     /// Opens a stream to an upstream and sends the request head; Host becomes `:authority`.

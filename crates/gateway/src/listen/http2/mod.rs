@@ -58,6 +58,8 @@ struct Session {
     pulse: Option<Pulse>,
     presence: Presence,
     requests: u64,
+    /// Streams that the client had reset before this wake-up.
+    resets: u64,
     idle_since: Instant,
     /// The client was told to send no more requests.
     leaving: bool,
@@ -152,6 +154,7 @@ impl Session {
             pulse,
             presence,
             requests: 0,
+            resets: 0,
             idle_since: now,
             leaving: false,
         }
@@ -186,6 +189,7 @@ impl Session {
         if let Poll::Ready(ended) = self.poll_streams(cx, timer.now()) {
             return Poll::Ready(Event::Ended(ended));
         }
+        self.resets = self.watch.resets();
         if self.watch.misbehaves() {
             return Poll::Ready(Event::Flooded);
         }
@@ -243,8 +247,8 @@ impl Session {
             self.leave();
         }
         // A stream that was reset in the same breath is no work for anybody.
-        let reset = respond.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready();
-        if !reset {
+        let resets = self.watch.resets();
+        if self.resets == resets || respond.poll_reset(&mut Context::from_waker(Waker::noop())).is_pending() {
             let (worker, client) = (Rc::clone(&self.worker), Rc::clone(&self.client));
             runner::run(Job { worker, client, request, respond, ticket: Ticket::new(&self.running) });
         }

@@ -77,10 +77,11 @@ pub(super) fn run(job: Job) {
 
 async fn serve(seat: Rc<Seat>) {
     let mut timer = Timer::new(Instant::now());
+    let mut peer = Peer::H2(Box::new(Stream::vacant()));
     loop {
         let job = seat.next().await;
         timer.refresh();
-        exchange(job, &mut timer).await;
+        exchange(job, &mut peer, &mut timer).await;
         if !rest(&seat) {
             return;
         }
@@ -118,14 +119,19 @@ impl Seat {
     }
 }
 
-async fn exchange(job: Job, timer: &mut Timer) {
+async fn exchange(job: Job, peer: &mut Peer, timer: &mut Timer) {
     let Job { worker, client, request, respond, ticket } = job;
+    let Peer::H2(stream) = peer else {
+        return;
+    };
     let mut scratch = worker.take_scratch();
     let limits = &client.listener.plan.limits;
     let limits = HeadLimits { bytes: limits.head, fields: limits.fields, target: limits.target };
-    let (stream, length) = Stream::accept(request, respond, &ticket.0.outbox, &limits, &mut scratch.request);
-    let mut peer = Peer::H2(Box::new(stream));
+    let length = stream.accept(request, respond, &ticket.0.outbox, &limits, &mut scratch.request);
     let length = length.map_err(Fault::Refused);
-    exchange::serve(&worker, &client, &mut peer, &mut scratch, length, false, timer).await;
+    exchange::serve(&worker, &client, peer, &mut scratch, length, false, timer).await;
+    if let Peer::H2(stream) = peer {
+        stream.leave();
+    }
     worker.keep_scratch(scratch);
 }
