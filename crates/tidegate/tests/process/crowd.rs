@@ -24,9 +24,9 @@ const TIMEOUTS: &str =
 const KINDS: [(&str, &str); 6] = [
     ("", ""),
     ("GET /idle HTTP/1.1\r\nHost: honest.test\r\n\r\n", ""),
-    ("GET /evil HTTP/1.1\r\nHost: honest.test\r\nX-Slow: ", "x"),
-    ("POST /evil HTTP/1.1\r\nHost: honest.test\r\nContent-Length: 1000000\r\n\r\n", "x"),
-    ("POST /evil HTTP/1.1\r\nHost: honest.test\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"),
+    ("GET /cut HTTP/1.1\r\nHost: honest.test\r\nX-Slow: ", "x"),
+    ("POST /cut HTTP/1.1\r\nHost: honest.test\r\nContent-Length: 1000000\r\n\r\n", "x"),
+    ("POST /cut HTTP/1.1\r\nHost: honest.test\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"),
     ("GET /large HTTP/1.1\r\nHost: honest.test\r\n\r\n", ""),
 ];
 

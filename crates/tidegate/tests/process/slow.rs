@@ -266,32 +266,3 @@ fn used(rig: &Rig) -> RawClient {
     check_echo(&client.get("/used"), "/used");
     client
 }
-
-/// With few descriptors left the gateway serves whom it can, and everybody once there are some again.
-#[test]
-fn exhausted_descriptors_are_survived() {
-    let place = tidegate_testkit::gateway::folder();
-    let limited = place.path().join("limited");
-    std::fs::write(&limited, format!("#!/bin/sh\nulimit -n 48\nexec {} \"$@\"\n", crate::rig::BINARY))
-        .expect("writable");
-    std::fs::set_permissions(&limited, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
-    let recorder = Recorder::start();
-    let config = format!(
-        "workers: 1\nlog: {{ format: json }}\nadmin: {{ address: \"127.0.0.1:0\" }}\nlisteners: [ {{ address: \"127.0.0.1:0\" }} ]\n\
-         upstreams: {{ app: {{ endpoints: [ \"{}\" ] }} }}\nroutes: [ {{ match: {{ prefix: / }}, upstream: app }} ]\n",
-        recorder.address()
-    );
-    let gateway = tidegate_testkit::gateway::Gateway::start(limited.to_str().expect("a plain path"), &config);
-    let hoard: Vec<RawClient> = (0..100)
-        .map(|_| {
-            let mut client = RawClient::connect(gateway.address(0));
-            client.send("GET /hoard HTTP/1.1\r\nHost: honest.test\r\n");
-            client
-        })
-        .collect();
-    gateway.wait_for_log("that it cannot accept", |line| line.says("cannot accept connections for the moment"));
-    drop(hoard);
-    check_echo(&RawClient::connect(gateway.address(0)).get("/honest"), "/honest");
-    let ended = gateway.terminate();
-    assert!(ended.status.success() && !ended.log.contains("panicked"), "{}", ended.log);
-}
