@@ -30,7 +30,7 @@ fn a_client_that_answers_pings_stays() {
     let gate = Gate::new();
     let held = gate.clone();
     let recorder = Recorder::with(move |_| vec![Step::AwaitRequest, Step::AwaitGate(held.clone()), Step::Answer]);
-    let listener = json!({ "http2": { "keep_alive": { "interval": "20ms", "timeout": "2s" } } });
+    let listener = json!({ "http2": { "keep_alive": { "interval": "20ms", "timeout": "10s" } } });
     let rig = Rig::with(recorder.address(), listener, json!({}));
     let mut client = rig.open();
     client.send(headers(1, &frames::get("/held"), true));

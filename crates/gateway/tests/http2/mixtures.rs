@@ -283,3 +283,25 @@ fn a_slow_reader_slows_the_upstream_down() {
     std::thread::spawn(move || sender.send(done.wait()));
     assert!(receiver.try_recv().is_err(), "256 MiB are on their way to a client that reads nothing");
 }
+
+#[test]
+fn trailers_of_requests_say_nothing_that_a_head_says() {
+    let http1 = Recorder::start();
+    let http2 = Http2Recorder::start();
+    for rig in [Rig::to_http1(http1.address()), Rig::to_http2(http2.address())] {
+        let mut client = Http2Client::connect(rig.address());
+        let request = Request::post(url("/")).header("te", "trailers").body(()).expect("valid");
+        let mut exchange = client.begin(request, false).expect("a stream");
+        exchange.send(b"body", false).expect("a window");
+        let mut trailers = http::HeaderMap::new();
+        for name in ["authorization", "content-length", "host", "x-forwarded-for", "digest"] {
+            trailers.insert(http::HeaderName::from_static(name), http::HeaderValue::from_static("4"));
+        }
+        exchange.send_trailers(trailers).expect("the end");
+        assert_eq!(exchange.finish().expect("an answer").status, 200);
+    }
+    let seen = http1.wait_for_requests(1);
+    assert_eq!(seen[0].trailers.iter().collect::<Vec<_>>(), [("digest", "4")]);
+    let seen = http2.wait_for("the end", |seen| seen.first().filter(|seen| seen.complete).cloned());
+    assert_eq!(seen.trailers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), ["digest"]);
+}

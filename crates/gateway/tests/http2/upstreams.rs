@@ -225,3 +225,25 @@ fn flags_of_settings_are_answered() {
     connection.answer(stream);
     assert_eq!(client.read_response("GET").expect("an answer").status, 200);
 }
+
+#[test]
+fn an_answer_of_another_length_than_it_says_is_a_cut() {
+    let upstream = RawUpstream::start();
+    let rig = Rig::to_http2(upstream.address());
+    let mut connection = None;
+    for (length, said) in [("5", "abc"), ("2", "abc")] {
+        let mut http1 = asking(&rig, &get("/"));
+        let connection = connection.get_or_insert_with(|| upstream.accept(&[]));
+        let mut http2 = Http2Client::connect(rig.address());
+        let exchange = http2.begin(Request::get("http://a.test/").body(()).expect("valid"), true).expect("a stream");
+        let head = [indexed(8), frames::block(&[("content-length", length.as_bytes())])].concat();
+        for _ in 0..2 {
+            let stream = connection.next_request();
+            connection.send([headers(stream, &head, false), data(stream, said.as_bytes(), true)].concat());
+        }
+        let is_whole = http1.read_response("GET").is_ok_and(|answer| answer.status == 200 && answer.is_complete());
+        assert!(!is_whole, "{length} for {said:?}");
+        let is_whole = exchange.finish().is_ok_and(|answer| answer.status == 200 && answer.end.is_ok());
+        assert!(!is_whole, "{length} for {said:?}");
+    }
+}
