@@ -1,5 +1,7 @@
 //! What policies may know of a call before it runs.
 
+use std::borrow::Cow;
+
 use crate::clock::Moment;
 
 /// How much a call matters, least first. An adaptive limit sheds the least important calls first.
@@ -25,9 +27,9 @@ pub enum Priority {
 ///
 /// let call = Call::new().key("tenant-7").cost(3).priority(Priority::High).idempotent();
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Call<'k> {
-    key: Option<&'k str>,
+    key: Option<Cow<'k, str>>,
     cost: u32,
     priority: Priority,
     idempotent: bool,
@@ -48,21 +50,21 @@ impl<'k> Call<'k> {
 
     /// The same call, counted under this key by keyed policies: a tenant, a user, an address.
     #[must_use]
-    pub const fn key(mut self, key: &'k str) -> Self {
-        self.key = Some(key);
+    pub fn key(mut self, key: impl Into<Cow<'k, str>>) -> Self {
+        self.key = Some(key.into());
         self
     }
 
     /// The same call, weighing so much for rate limits. Zero is admitted wherever anything is.
     #[must_use]
-    pub const fn cost(mut self, cost: u32) -> Self {
+    pub fn cost(mut self, cost: u32) -> Self {
         self.cost = cost;
         self
     }
 
     /// The same call with this priority.
     #[must_use]
-    pub const fn priority(mut self, priority: Priority) -> Self {
+    pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
     }
@@ -70,7 +72,7 @@ impl<'k> Call<'k> {
     /// The same call, which does no more when run twice than when run once (RFC 9110 section 9.2.2). Only such calls
     /// are hedged, and retried where the first attempt may have had an effect.
     #[must_use]
-    pub const fn idempotent(mut self) -> Self {
+    pub fn idempotent(mut self) -> Self {
         self.idempotent = true;
         self
     }
@@ -83,8 +85,8 @@ impl<'k> Call<'k> {
     }
 
     /// The key, if there is one.
-    pub const fn key_name(&self) -> Option<&'k str> {
-        self.key
+    pub fn key_name(&self) -> Option<&str> {
+        self.key.as_deref()
     }
 
     /// What it weighs for rate limits.
