@@ -221,6 +221,14 @@ happenings! {
         duration: Duration,
     } = "protection.executed";
 
+    /// A call of a recorded operation ended.
+    OperationExecuted {
+        /// How it ended.
+        outcome: Outcome,
+        /// How long it took.
+        duration: Duration,
+    } = "operation.executed";
+
     /// A registry has taken over another document.
     RegistryApplied {
         /// How many policies are new, changed or gone.
