@@ -7,8 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::nanos;
-use crate::pipeline::MAX_STEPS;
-use crate::policies::Step;
+use crate::policies::{MAX_STEPS, Step};
 use crate::retry::Retry;
 use crate::timeout::Timeout;
 

@@ -20,6 +20,9 @@ use crate::rate_limit::{KeyedRateLimiter, RateLimiter};
 use crate::retry::Retry;
 use crate::timeout::Timeout;
 
+/// The most steps that a pipeline may have.
+pub const MAX_STEPS: usize = 16;
+
 /// One policy in a [`Pipeline`](crate::Pipeline).
 #[derive(Clone)]
 #[non_exhaustive]

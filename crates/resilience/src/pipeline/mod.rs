@@ -42,9 +42,6 @@ use crate::outcome::{ByResult, Classify, Outcome};
 use crate::policies::Step;
 use crate::policy::Environment;
 
-/// The most steps that a pipeline may have.
-pub const MAX_STEPS: usize = 16;
-
 /// Policies around a call. Cheap to clone: clones are the same.
 ///
 /// Nothing is allocated for a call through up to six steps that neither queues nor is hedged.
