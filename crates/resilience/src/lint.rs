@@ -190,7 +190,7 @@ impl Order<'_> {
             self.report(Lint::RetryWithoutTimeout, index, "nothing ends an attempt that hangs, and so it is never tried again".into());
         }
         let Some(total) = total else { return };
-        let backoff = retry.worst_delay();
+        let backoff = retry.longest_wait().unwrap_or_default();
         if backoff >= total {
             self.report(
                 Lint::BackoffOutlivesTotal,

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 
 use crate::call::Call;
 use crate::clock::{Moment, Reading};
-use crate::deadline;
+use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::event::Happening;
 use crate::outcome::Classify;
@@ -38,7 +38,8 @@ pin_project! {
 
 impl<'k, P: Deref<Target = Composition> + Clone, C, O: Operation> Execution<'k, P, C, O> {
     pub(super) fn new(composition: P, classifier: C, call: Call<'k>, operation: O) -> Self {
-        let call = call.deadline(deadline::current());
+        let around = Deadline::current().map_or(Moment::NEVER, |deadline| deadline.by(&composition.clock));
+        let call = call.deadline(around);
         let run = Run::new(composition.clone(), 0, 0, Moment::NEVER);
         Self { composition, classifier, call, operation, begun: None, run }
     }

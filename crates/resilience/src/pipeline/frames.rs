@@ -10,7 +10,6 @@ use smallvec::SmallVec;
 use crate::clock::{Moment, Reading};
 use crate::hedge::HedgeProgress;
 use crate::outcome::Outcome;
-use crate::policies::Step;
 use crate::policy::{Ticket, abandoned};
 use crate::retry::RetryProgress;
 

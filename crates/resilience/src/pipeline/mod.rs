@@ -51,13 +51,13 @@ pub struct Pipeline<C = ByResult> {
     classifier: C,
 }
 
-/// What a pipeline runs by.
+/// What a pipeline runs by. Only the type of its [executions](Execution) names it.
 #[derive(Debug)]
-pub(crate) struct Composition {
-    pub(crate) name: Name,
-    pub(crate) clock: Clock,
-    pub(crate) emitter: Emitter,
-    pub(crate) steps: Box<[Step]>,
+pub struct Composition {
+    name: Name,
+    clock: Clock,
+    emitter: Emitter,
+    steps: Box<[Step]>,
     /// For every step, the next retry or hedge from there on, or the end: up to there, all guards are asked before
     /// the first of them admits.
     barriers: Box<[usize]>,

@@ -14,12 +14,12 @@ use pin_project_lite::pin_project;
 
 use crate::call::Call;
 use crate::clock::{Moment, Reading, Sleep};
-use crate::deadline;
+use crate::deadline::Deadline;
 use crate::error::{Code, Error, Rejection};
 use crate::outcome::{Classify, Outcome, RetryAdvice, Verdict};
 use crate::policies::Step;
 use crate::policy::{Admission, Queued};
-use crate::timeout::Limit;
+use crate::timeout::TimeoutKind;
 
 use super::frames::{Frame, Frames};
 use super::{Attempt, Operation, Composition};
@@ -158,7 +158,9 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
             Phase::Calling(deadline) => {
                 let Some(running) = this.running.as_mut().as_pin_mut() else { return Poll::Pending };
                 this.frames.polling = true;
-                let result = deadline::within(*deadline, || running.poll(context));
+                let entered = (*deadline < Moment::NEVER).then(|| Deadline::enter(&script.composition.clock, *deadline));
+                let result = running.poll(context);
+                drop(entered);
                 this.frames.polling = false;
                 let result = ready!(result);
                 this.running.set(None);
@@ -237,9 +239,11 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
                         return ControlFlow::Continue(());
                     }
                     this.copies.clear();
-                    if decides(&verdict) {
-                        hedge.record(now.moment().since(began));
-                    }
+                    hedge.record(now.moment().since(began));
+                }
+                (Step::Timeout(timeout), Frame::Timed { began, .. }) => timeout.ended(TimeoutKind::Total, now, began),
+                (Step::AttemptTimeout(timeout), Frame::Timed { began, .. }) => {
+                    timeout.ended(TimeoutKind::Attempt, now, began);
                 }
                 _ => {}
             }
@@ -302,9 +306,10 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
             let mut next = Moment::NEVER;
             if script.operation.repeatable() && hedge.start(&mut progress, now) {
                 let ceiling = ends(this.frames, script.call).min(*this.ceiling);
-                let run = Self::new(this.frames.composition().clone(), index + 1, progress.copies(), ceiling);
-                this.copies.push((progress.copies(), Box::pin(run)));
-                next = hedge.delay(&progress).map_or(Moment::NEVER, |delay| now.moment().after(delay));
+                let copy = progress.started();
+                let run = Self::new(this.frames.composition().clone(), index + 1, copy, ceiling);
+                this.copies.push((copy, Box::pin(run)));
+                next = progress.delay().map_or(Moment::NEVER, |delay| now.moment().after(delay));
             }
             this.frames.replace(index, Frame::Hedging { progress, began, next });
         }
@@ -333,7 +338,7 @@ fn enter<P: Deref<Target = Composition> + Clone>(
             Step::Retry(retry) => Frame::Retrying { progress: retry.begin(now), ran: false },
             Step::Hedge(hedge) => {
                 let progress = hedge.begin(call, now);
-                hedge.delay(&progress).map_or(Frame::Idle, |delay| Frame::Hedging {
+                progress.delay().map_or(Frame::Idle, |delay| Frame::Hedging {
                     progress,
                     began: now.moment(),
                     next: now.moment().after(delay),
@@ -354,8 +359,10 @@ fn enter<P: Deref<Target = Composition> + Clone>(
     Ok(None)
 }
 
+/// Without a limit that is enforced, the time is noted all the same: the timeout may only watch.
 fn timed(limit: Option<Duration>, now: &Reading<'_>) -> Frame {
-    limit.map_or(Frame::Idle, |limit| Frame::Timed { began: now.moment(), ends: now.moment().after(limit) })
+    let began = now.moment();
+    Frame::Timed { began, ends: limit.map_or(Moment::NEVER, |limit| began.after(limit)) }
 }
 
 /// When the call, in this attempt, is out of time.
@@ -376,15 +383,15 @@ fn expired<P: Deref<Target = Composition> + Clone>(
     if frames.base() == 0 && call.ends() <= now.moment() {
         return Some((0, Rejection::new(Code::TotalTimeout, &composition.name)));
     }
-    frames.iter().find_map(|(index, frame)| match (*frame, &composition.steps[index]) {
-        (Frame::Timed { ends, .. }, _) if ends > now.moment() => None,
-        (Frame::Timed { began, .. }, Step::Timeout(timeout)) => {
-            Some((index, timeout.expired(Limit::Total, began, now)))
-        }
-        (Frame::Timed { began, .. }, Step::AttemptTimeout(timeout)) => {
-            Some((index, timeout.expired(Limit::Attempt, began, now)))
-        }
-        _ => None,
+    frames.iter().find_map(|(index, frame)| {
+        let Frame::Timed { began, ends } = *frame else { return None };
+        let (kind, timeout) = match &composition.steps[index] {
+            Step::Timeout(timeout) => (TimeoutKind::Total, timeout),
+            Step::AttemptTimeout(timeout) => (TimeoutKind::Attempt, timeout),
+            _ => return None,
+        };
+        let elapsed = now.moment().since(began);
+        (ends <= now.moment()).then(|| (index, timeout.expired(kind, now, ends.since(began), elapsed)))
     })
 }
 

@@ -12,7 +12,7 @@ use crate::bulkhead::{Bulkhead, BulkheadOptions};
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerOptions};
 use crate::error::Code;
 use crate::event::CircuitState;
-use crate::hedge::{Hedge, HedgeDelay, HedgeOptions};
+use crate::hedge::{Hedge, HedgeOptions};
 use crate::outcome::Verdict;
 use crate::policy::{Guard, Ticket};
 use crate::retry::{Backoff, Jitter, Retry, RetryOptions};
@@ -51,7 +51,7 @@ fn bulkhead(max_concurrent: u32, queue: u32) -> Bulkhead {
 }
 
 fn hedge(delay: Duration) -> Hedge {
-    let options = HedgeOptions { delay: HedgeDelay::Fixed(delay), budget: None, ..Default::default() };
+    let options = HedgeOptions { delay, percentile: None, budget: None, ..Default::default() };
     Hedge::in_environment("hedge", &options, &environment()).expect("valid")
 }
 
