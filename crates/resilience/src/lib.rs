@@ -1,6 +1,7 @@
 //! Resilience for any async call.
 
 mod budget;
+mod bulkhead;
 mod call;
 mod chaos;
 mod clock;
@@ -19,6 +20,7 @@ mod timeout;
 mod units;
 
 pub use budget::{RetryBudget, RetryBudgetOptions, RetryBudgetStats};
+pub use bulkhead::{Bulkhead, BulkheadOptions, BulkheadStats};
 pub use call::{Call, Priority};
 pub use chaos::{Chaos, ChaosFault, ChaosLatency, ChaosOptions, ChaosStats};
 pub use clock::{Clock, ManualClock, Moment, Reading, Sleep};
