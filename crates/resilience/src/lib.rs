@@ -7,6 +7,7 @@ mod event;
 mod name;
 mod outcome;
 mod policy;
+mod pool;
 mod random;
 mod sync;
 mod units;
@@ -18,5 +19,6 @@ pub use event::{CircuitReason, CircuitState, Emitter, Event, Events, Happening, 
 pub use name::Name;
 pub use outcome::{ByResult, Classify, Outcome, RetryAdvice, Verdict};
 pub use policy::{Admission, Environment, Guard, Mode, Permit, Queued, Ticket};
+pub use pool::{Manage, Pool, PoolOptions, PoolOrder, PoolStats, Pooled};
 pub use random::Random;
 pub use units::{Ratio, duration_text, parse_duration};
