@@ -1,5 +1,6 @@
 //! Resilience for any async call.
 
+mod budget;
 mod call;
 mod clock;
 mod error;
@@ -11,6 +12,7 @@ mod random;
 mod sync;
 mod units;
 
+pub use budget::{RetryBudget, RetryBudgetOptions, RetryBudgetStats};
 pub use call::{Call, Priority};
 pub use clock::{Clock, ManualClock, Moment, Reading, Sleep};
 pub use error::{Code, Context, Error, InvalidOption, Rejection, Severity};
