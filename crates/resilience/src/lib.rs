@@ -9,6 +9,7 @@ mod name;
 mod outcome;
 mod policy;
 mod random;
+mod retry;
 mod sync;
 mod units;
 
@@ -21,4 +22,5 @@ pub use name::Name;
 pub use outcome::{ByResult, Classify, Outcome, RetryAdvice, Verdict};
 pub use policy::{Admission, Environment, Guard, Mode, Permit, Queued, Ticket};
 pub use random::Random;
+pub use retry::{Backoff, Jitter, Retry, RetryOptions, RetryProgress, RetryStats};
 pub use units::{Ratio, duration_text, parse_duration};
