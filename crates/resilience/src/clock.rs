@@ -113,6 +113,15 @@ impl Clock {
         }
     }
 
+    /// Whether the moments of both clocks can be compared.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Source::System, Source::System) | (Source::Runtime, Source::Runtime) => true,
+            (Source::Manual(one), Source::Manual(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     /// A future that is ready at `moment`. It needs a tokio runtime with time enabled, except with a manual clock.
     pub fn sleep_until(&self, moment: Moment) -> Sleep {
         let timer = match &self.0 {

@@ -3,6 +3,7 @@
 mod budget;
 mod call;
 mod clock;
+mod deadline;
 mod error;
 mod event;
 mod name;
@@ -11,11 +12,13 @@ mod policy;
 mod random;
 mod retry;
 mod sync;
+mod timeout;
 mod units;
 
 pub use budget::{RetryBudget, RetryBudgetOptions, RetryBudgetStats};
 pub use call::{Call, Priority};
 pub use clock::{Clock, ManualClock, Moment, Reading, Sleep};
+pub use deadline::{Deadline, EnteredDeadline};
 pub use error::{Code, Context, Error, InvalidOption, Rejection, Severity};
 pub use event::{CircuitReason, CircuitState, Emitter, Event, Events, Happening, Listener};
 pub use name::Name;
@@ -23,4 +26,5 @@ pub use outcome::{ByResult, Classify, Outcome, RetryAdvice, Verdict};
 pub use policy::{Admission, Environment, Guard, Mode, Permit, Queued, Ticket};
 pub use random::Random;
 pub use retry::{Backoff, Jitter, Retry, RetryOptions, RetryProgress, RetryStats};
+pub use timeout::{Timeout, TimeoutKind, TimeoutOptions, TimeoutStats};
 pub use units::{Ratio, duration_text, parse_duration};
