@@ -2,6 +2,7 @@
 
 mod budget;
 mod call;
+mod chaos;
 mod clock;
 mod deadline;
 mod error;
@@ -19,6 +20,7 @@ mod units;
 
 pub use budget::{RetryBudget, RetryBudgetOptions, RetryBudgetStats};
 pub use call::{Call, Priority};
+pub use chaos::{Chaos, ChaosFault, ChaosLatency, ChaosOptions, ChaosStats};
 pub use clock::{Clock, ManualClock, Moment, Reading, Sleep};
 pub use deadline::{Deadline, EnteredDeadline};
 pub use error::{Code, Context, Error, InvalidOption, Rejection, Severity};
