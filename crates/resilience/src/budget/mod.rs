@@ -174,3 +174,8 @@ fn stripe() -> usize {
         stripe.get()
     })
 }
+
+#[cfg(all(test, tidegate_models))]
+mod models;
+#[cfg(all(test, not(tidegate_models)))]
+mod tests;

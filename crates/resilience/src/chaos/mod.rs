@@ -10,3 +10,6 @@ mod state;
 
 pub use options::{ChaosFault, ChaosLatency, ChaosOptions};
 pub use policy::{Chaos, ChaosStats};
+
+#[cfg(all(test, not(tidegate_models)))]
+mod tests;

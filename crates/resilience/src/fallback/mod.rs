@@ -7,3 +7,6 @@
 mod policy;
 
 pub use policy::{Fallback, FallbackStats};
+
+#[cfg(all(test, not(tidegate_models)))]
+mod tests;

@@ -14,3 +14,6 @@ mod policy;
 
 pub use options::HedgeOptions;
 pub use policy::{Hedge, HedgeProgress, HedgeStats};
+
+#[cfg(all(test, not(tidegate_models)))]
+mod tests;

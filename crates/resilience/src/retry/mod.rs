@@ -15,3 +15,6 @@ mod state;
 pub use options::{Backoff, Jitter, RetryOptions};
 pub use policy::{Retry, RetryStats};
 pub use state::RetryProgress;
+
+#[cfg(all(test, not(tidegate_models)))]
+mod tests;

@@ -10,3 +10,6 @@ mod policy;
 
 pub use options::TimeoutOptions;
 pub use policy::{Timeout, TimeoutKind, TimeoutStats};
+
+#[cfg(all(test, not(tidegate_models)))]
+mod tests;
