@@ -114,6 +114,16 @@ fn a_disabled_hedge_does_nothing_and_counts_nothing() {
 }
 
 #[test]
+fn a_hedge_that_is_disabled_starts_no_copy_of_calls_under_way() {
+    let hedge = hedge(&fixed(1, None));
+    let now = Reading::taken(NOW);
+    let mut progress = hedge.begin(&CALL, &now);
+    hedge.reconfigure(&HedgeOptions { mode: Mode::Disabled, ..fixed(1, None) }).expect("in range");
+    assert!(!hedge.start(&mut progress, &now));
+    assert_eq!((progress.delay(), hedge.stats().started), (None, 0));
+}
+
+#[test]
 fn metrics_only_tells_of_the_copy_and_starts_none() {
     let events = Events::default();
     let environment = Environment { events: events.clone(), ..Environment::default() };
@@ -176,6 +186,8 @@ fn options_are_written_as_documented() {
         ),
         Ok(fixed(2, Some(share(10))))
     );
+    assert_eq!(read(r#"{ "percentile": 0.5 }"#).map(|options| options.percentile), Ok(Some(Ratio::percent(50))));
+    assert!(read(r#"{ "percentile": 50 }"#).expect_err("a guess").contains("a share from 0% to 100%"));
     let text = serde_json::to_string(&fixed(2, None)).expect("options can be written");
     assert_eq!(read(&text), Ok(fixed(2, None)));
 }

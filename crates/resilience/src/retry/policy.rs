@@ -230,7 +230,7 @@ impl Retry {
     ) -> Option<Duration> {
         let settings = self.inner.settings.load();
         let willing = self.condition.as_ref().is_none_or(|condition| condition(verdict, progress.attempts));
-        if !willing || !settings.permits(verdict, call) {
+        if settings.mode == Mode::Disabled || !willing || !settings.permits(verdict, call) {
             return None;
         }
         let wait = if progress.attempts < settings.attempts { Some(self.wait(&settings, progress)) } else { None };
