@@ -181,7 +181,7 @@ impl Hedge {
         if options.mode == Mode::Disabled {
             return HedgeProgress::NONE;
         }
-        if self.shared.is_none() {
+        if self.shared.is_none() && self.inner.budget.is_limited() {
             self.inner.budget.deposit(now.moment());
         }
         HedgeProgress { left: options.max, started: 0, delay: self.delay(&options) }

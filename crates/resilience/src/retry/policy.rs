@@ -196,7 +196,9 @@ impl Retry {
         if !self.inner.active.load(Ordering::Relaxed) {
             return RetryProgress::OFF;
         }
-        self.budget.deposit(now.moment());
+        if self.budget.is_limited() {
+            self.budget.deposit(now.moment());
+        }
         RetryProgress::FIRST
     }
 
