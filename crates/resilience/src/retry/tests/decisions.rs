@@ -92,7 +92,7 @@ fn a_shared_budget_is_for_all_who_share_it() {
 fn what_may_have_had_an_effect_is_tried_again_only_where_that_does_no_harm() {
     let (careful, call) = (retry(&RetryOptions { only_idempotent: true, ..exact(3) }), Call::new());
     let again = |verdict, call: &Call<'_>| first_answer(&careful, verdict, call, Moment::NEVER).is_some();
-    assert!(again(Verdict::TRANSIENT, &call.idempotent()));
+    assert!(again(Verdict::TRANSIENT, &Call::new().idempotent()));
     assert!(!again(Verdict::TRANSIENT, &call));
     assert!(!again(Verdict::overload(Some(millis(1))), &call), "429 does not say that nothing happened");
     assert!(!again(rejected(Code::AttemptTimeout), &call), "it ran until its time was over");
