@@ -7,73 +7,83 @@
 //! It never ends anything by itself.
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, ClockIdentity, Moment};
 
-thread_local!(static CURRENT: Cell<Option<Deadline>> = const { Cell::new(None) });
-
-/// When the current call is of no more use to its caller.
-///
-/// ```
-/// use tidegate_resilience::Deadline;
-///
-/// // To be sent along to another service, as gRPC does with `grpc-timeout`.
-/// let remaining = Deadline::current().map(|deadline| deadline.remaining());
-/// assert_eq!(remaining, None, "outside of any call");
-/// ```
-#[derive(Debug, Clone)]
-pub struct Deadline {
-    clock: Clock,
+/// Without a destructor, so that it costs next to nothing to set and take back.
+#[derive(Debug, Clone, Copy)]
+struct Current {
     at: Moment,
+    clock: ClockIdentity,
 }
 
+impl Current {
+    const NONE: Self = Self { at: Moment::NEVER, clock: ClockIdentity::System };
+
+    /// The moment by another clock.
+    fn by(self, clock: &Clock) -> Moment {
+        let other = match self.clock {
+            _ if self.at == Moment::NEVER || self.clock == clock.identity() => return self.at,
+            ClockIdentity::System => Clock::system(),
+            ClockIdentity::Runtime => Clock::runtime(),
+            ClockIdentity::Manual(_) => return Moment::NEVER,
+        };
+        clock.now().after(self.at.since(other.now()))
+    }
+}
+
+thread_local!(static CURRENT: Cell<Current> = const { Cell::new(Current::NONE) });
+
+/// When the call that is being polled is of no more use to its caller.
+///
+/// ```
+/// use tidegate_resilience::{Clock, Deadline};
+///
+/// // To be sent along to another service, as gRPC does with `grpc-timeout`.
+/// let remaining = Deadline::remaining(&Clock::system());
+/// assert_eq!(remaining, None, "outside of any call");
+/// ```
+#[derive(Debug)]
+pub struct Deadline;
+
 impl Deadline {
-    /// The deadline of the call that is being polled, if it has one.
-    pub fn current() -> Option<Self> {
-        CURRENT.with(|current| {
-            let deadline = current.take();
-            current.set(deadline.clone());
-            deadline
-        })
+    /// The deadline by this clock; [`Moment::NEVER`] where there is none. One that was set by a
+    /// [manual](Clock::manual) clock is seen only by that clock.
+    pub fn current(clock: &Clock) -> Moment {
+        CURRENT.get().by(clock)
     }
 
-    /// When it is, by the clock of the policies that set it.
-    pub fn at(&self) -> Moment {
-        self.at
-    }
-
-    /// How long it is until then; zero afterwards.
-    pub fn remaining(&self) -> Duration {
-        self.at.since(self.clock.now())
-    }
-
-    /// When it is, by another clock.
-    pub fn by(&self, clock: &Clock) -> Moment {
-        if clock.is(&self.clock) { self.at } else { clock.now().after(self.remaining()) }
+    /// How long it is until the deadline, zero once it has passed; nothing where there is none.
+    pub fn remaining(clock: &Clock) -> Option<Duration> {
+        let at = Self::current(clock);
+        (at < Moment::NEVER).then(|| at.since(clock.now()))
     }
 
     /// Makes `at` the deadline of what is polled until the answer is dropped; an earlier one stays. To be held across
     /// one `poll`, never across an `await`.
-    pub fn enter(clock: &Clock, at: Moment) -> EnteredDeadline {
-        let outer = CURRENT.take();
-        let at = outer.as_ref().map_or(at, |outer| at.min(outer.by(clock)));
-        CURRENT.set((at < Moment::NEVER).then(|| Self { clock: clock.clone(), at }));
-        EnteredDeadline { outer, of_this_thread: std::marker::PhantomData }
+    pub fn enter(clock: &Clock, at: Moment) -> EnteredDeadline<'_> {
+        let outer = CURRENT.get();
+        if at < outer.by(clock) {
+            CURRENT.set(Current { at, clock: clock.identity() });
+        }
+        EnteredDeadline { outer, of_this_thread: PhantomData }
     }
 }
 
 /// Puts the deadline back that was current before.
 #[must_use = "the deadline is current until this is dropped"]
 #[derive(Debug)]
-pub struct EnteredDeadline {
-    outer: Option<Deadline>,
-    of_this_thread: std::marker::PhantomData<*const ()>,
+pub struct EnteredDeadline<'c> {
+    outer: Current,
+    /// The clock exists for as long as its identity is current.
+    of_this_thread: PhantomData<(*const (), &'c Clock)>,
 }
 
-impl Drop for EnteredDeadline {
+impl Drop for EnteredDeadline<'_> {
     fn drop(&mut self) {
-        CURRENT.set(self.outer.take());
+        CURRENT.set(self.outer);
     }
 }
 
@@ -81,44 +91,58 @@ impl Drop for EnteredDeadline {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[test]
     fn the_innermost_call_has_the_earliest_deadline() {
         let clock = Clock::manual().clock();
-        let at = |deadline: Option<Deadline>| deadline.map(|deadline| deadline.at().as_nanos());
-        let _outer = Deadline::enter(&clock, Moment::from_nanos(50));
+        let current = || Deadline::current(&clock).as_nanos();
+        let outer = Deadline::enter(&clock, Moment::from_nanos(50));
         {
             let _later = Deadline::enter(&clock, Moment::from_nanos(90));
-            assert_eq!(at(Deadline::current()), Some(50));
+            assert_eq!(current(), 50);
             let _sooner = Deadline::enter(&clock, Moment::from_nanos(20));
-            assert_eq!(at(Deadline::current()), Some(20));
+            assert_eq!(current(), 20);
+            let _none = Deadline::enter(&clock, Moment::NEVER);
+            assert_eq!(current(), 20);
         }
-        assert_eq!(at(Deadline::current()), Some(50));
+        assert_eq!(current(), 50);
+        drop(outer);
+        assert_eq!(current(), Moment::NEVER.as_nanos());
     }
 
     #[test]
     fn a_panic_leaves_no_deadline_behind() {
-        let clock = Clock::manual().clock();
+        let clock = Clock::system();
         let panicked = std::panic::catch_unwind(|| {
             let _entered = Deadline::enter(&clock, Moment::from_nanos(1));
             panic!("in the call");
         });
-        assert!(panicked.is_err() && Deadline::current().is_none());
+        assert!(panicked.is_err());
+        assert_eq!(Deadline::current(&clock), Moment::NEVER);
     }
 
     #[test]
-    fn no_deadline_is_none() {
-        let _entered = Deadline::enter(&Clock::system(), Moment::NEVER);
-        assert!(Deadline::current().is_none());
+    fn the_remaining_time_ends_at_zero() {
+        let manual = Clock::manual();
+        let clock = manual.clock();
+        assert_eq!(Deadline::remaining(&clock), None);
+        let _entered = Deadline::enter(&clock, Moment::ORIGIN.after(3 * SECOND));
+        manual.advance(SECOND);
+        assert_eq!(Deadline::remaining(&clock), Some(2 * SECOND));
+        manual.advance(9 * SECOND);
+        assert_eq!(Deadline::remaining(&clock), Some(Duration::ZERO));
     }
 
-    #[test]
-    fn a_deadline_means_the_same_by_another_clock() {
-        let (here, there) = (Clock::manual(), Clock::manual());
-        here.advance(Duration::from_secs(100));
-        let _entered = Deadline::enter(&here.clock(), here.clock().now().after(Duration::from_secs(3)));
-        let deadline = Deadline::current().expect("was entered");
-        assert_eq!(deadline.by(&there.clock()), Moment::ORIGIN.after(Duration::from_secs(3)));
-        here.advance(Duration::from_secs(10));
-        assert_eq!(deadline.remaining(), Duration::ZERO);
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_means_the_same_by_another_clock() {
+        let (runtime, manual) = (Clock::runtime(), Clock::manual());
+        manual.advance(100 * SECOND);
+        let there = manual.clock();
+        let _entered = Deadline::enter(&runtime, runtime.now().after(3 * SECOND));
+        assert_eq!(Deadline::current(&there), there.now().after(3 * SECOND));
+        let _sooner = Deadline::enter(&there, there.now().after(2 * SECOND));
+        assert_eq!(Deadline::remaining(&there), Some(2 * SECOND));
+        assert_eq!(Deadline::remaining(&runtime), None, "nobody else can read a manual clock");
     }
 }

@@ -38,3 +38,6 @@ pub use random::Random;
 pub use retry::{Backoff, Jitter, Retry, RetryOptions, RetryProgress, RetryStats};
 pub use timeout::{Timeout, TimeoutKind, TimeoutOptions, TimeoutStats};
 pub use units::{Ratio, duration_text, parse_duration};
+mod circuit_breaker;
+mod window;
+pub use circuit_breaker::{BreakerWindow, CircuitBreaker, CircuitBreakerOptions, CircuitBreakerStats};

@@ -8,6 +8,7 @@
 //! than allowed: the count of the newest slot is in one word, the gate, that every withdrawal must swap. When the
 //! first withdrawal of another slot comes, the gate's word goes into the ring of closed slots and the gate moves on.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
@@ -60,9 +61,9 @@ impl Word {
         }
     }
 
-    /// The count, if it is of one of `slots`.
-    fn count_within(self, slots: &std::ops::Range<u64>) -> u64 {
-        if slots.contains(&self.slot()) { self.count() } else { 0 }
+    /// The count, if it is of this slot.
+    const fn count_of(self, slot: u64) -> u64 {
+        if self.slot() == slot { self.count() } else { 0 }
     }
 }
 
@@ -80,9 +81,9 @@ impl Ring {
         &self.0[usize::try_from(slot % SLOTS as u64).expect("less than a ring")]
     }
 
-    fn count_within(&self, slots: &std::ops::Range<u64>) -> u64 {
+    fn sum(&self, slots: Range<u64>) -> u64 {
         // Relaxed: deposits that are not seen yet allow nothing yet; closed slots were ordered by the gate.
-        self.0.iter().map(|place| Word(place.load(Ordering::Relaxed)).count_within(slots)).sum()
+        slots.map(|slot| Word(self.place(slot).load(Ordering::Relaxed)).count_of(slot)).sum()
     }
 }
 
@@ -151,17 +152,35 @@ impl Ledger {
         (self.deposited(&window), self.withdrawn(gate, &window))
     }
 
-    fn deposited(&self, window: &std::ops::Range<u64>) -> u64 {
-        self.deposits.iter().map(|ring| ring.count_within(window)).sum()
+    fn deposited(&self, window: &Range<u64>) -> u64 {
+        self.deposits.iter().map(|ring| ring.sum(window.clone())).sum()
     }
 
-    fn withdrawn(&self, gate: Word, window: &std::ops::Range<u64>) -> u64 {
+    fn withdrawn(&self, gate: Word, window: &Range<u64>) -> u64 {
+        let open = if window.contains(&gate.slot()) { gate.count() } else { 0 };
         // A thread that is about to close the gate's slot may have put it into the ring already: it counts once.
-        gate.count_within(window) + self.closed.count_within(&(window.start..gate.slot().min(window.end)))
+        open + self.closed.sum(window.start..gate.slot().min(window.end))
     }
 }
 
 /// The slots of a window of so many that ends with `last`.
-fn window(last: u64, slots: u64) -> std::ops::Range<u64> {
+fn window(last: u64, slots: u64) -> Range<u64> {
     (last + 1).saturating_sub(slots)..last + 1
+}
+
+#[cfg(all(test, not(tidegate_models)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_that_is_full_does_not_run_over_into_the_slot() {
+        let full = Word::new(7, MOST);
+        assert_eq!((full.slot(), full.count()), (7, MOST));
+        assert!(full.plus_one(7).is_none(), "no more are counted in this slot");
+        assert!(full.plus_one(8) == Some(Word::new(8, 1)));
+        assert!(Word::new(7, MOST - 1).plus_one(7) == Some(full));
+        assert!(full.plus_one(6).is_none(), "the slot has gone by");
+        let last = Moment::NEVER.as_nanos() / SLOT_NANOS;
+        assert_eq!(Word::new(last, MOST).slot(), last, "the end of time has a slot");
+    }
 }

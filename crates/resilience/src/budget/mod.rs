@@ -133,7 +133,7 @@ impl RetryBudget {
 
     /// Asks for one retry or hedge. What is granted is spent, whether the repetition takes place or not.
     pub fn try_withdraw(&self, now: Moment) -> bool {
-        if !self.inner.limited.load(Ordering::Relaxed) {
+        if !self.is_limited() {
             return true;
         }
         let granted = self.inner.ledger.withdraw(now, &self.inner.settings.load());
@@ -143,15 +143,17 @@ impl RetryBudget {
         granted
     }
 
+    /// Whether it has a limit: where not, deposits change nothing.
+    #[inline]
+    pub(crate) fn is_limited(&self) -> bool {
+        self.inner.limited.load(Ordering::Relaxed)
+    }
+
     /// What is in the budget now. Other threads may change it meanwhile.
     pub fn stats(&self) -> RetryBudgetStats {
         let settings = self.inner.settings.load();
         let (calls, withdrawn) = self.inner.ledger.recent(self.inner.clock.now(), settings.slots);
-        let available = if self.inner.limited.load(Ordering::Relaxed) {
-            settings.allowance(calls).saturating_sub(withdrawn)
-        } else {
-            u64::MAX
-        };
+        let available = if self.is_limited() { settings.allowance(calls).saturating_sub(withdrawn) } else { u64::MAX };
         RetryBudgetStats { calls, withdrawn, available, refused: self.inner.refused.load(Ordering::Relaxed) }
     }
 }

@@ -71,7 +71,7 @@ fn who_sees_the_gate_in_a_slot_sees_the_slots_closed_before() {
 
 #[test]
 fn no_withdrawal_is_lost_when_its_slot_is_closed() {
-    // A thread that closes with an outdated count needs two preemptions; without a bound there are 518,369 orders.
+    // A thread that closes with an outdated count needs two preemptions; all orders take minutes.
     explore("closing", Some(3), || {
         let (ledger, settings) = (Arc::new(Ledger::default()), settings(0, 8));
         assert!(ledger.withdraw(Moment::ORIGIN, &settings));

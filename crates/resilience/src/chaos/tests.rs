@@ -142,12 +142,12 @@ fn a_fault_is_where_the_call_asks_for_it() {
 #[test]
 fn only_the_calls_that_are_meant_are_hit() {
     let keyed = chaos(&ChaosOptions { key: Some("test-".to_owned()), ..aborts(100) });
-    let hit = |chaos: &Chaos, call: Call<'_>| chaos.try_acquire_for(&call).is_err();
-    assert!(hit(&keyed, Call::new().key("test-7")));
-    assert!(!hit(&keyed, Call::new().key("tenant-7")) && !hit(&keyed, Call::new()));
+    let hit = |chaos: &Chaos, call: &Call<'_>| chaos.try_acquire_for(call).is_err();
+    assert!(hit(&keyed, &Call::new().key("test-7")));
+    assert!(!hit(&keyed, &Call::new().key("tenant-7")) && !hit(&keyed, &Call::new()));
     let picky = keyed.matching(|call| call.weight() > 1);
-    assert!(hit(&picky, Call::new().key("test-7").cost(2)));
-    assert!(!hit(&picky, Call::new().key("test-7")) && !hit(&picky, Call::new().cost(2)));
+    assert!(hit(&picky, &Call::new().key("test-7").cost(2)));
+    assert!(!hit(&picky, &Call::new().key("test-7")) && !hit(&picky, &Call::new().cost(2)));
 }
 
 #[test]

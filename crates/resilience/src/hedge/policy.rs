@@ -181,7 +181,7 @@ impl Hedge {
         if options.mode == Mode::Disabled {
             return HedgeProgress::NONE;
         }
-        if self.shared.is_none() {
+        if self.shared.is_none() && self.inner.budget.is_limited() {
             self.inner.budget.deposit(now.moment());
         }
         HedgeProgress { left: options.max, started: 0, delay: self.delay(&options) }
@@ -189,7 +189,9 @@ impl Hedge {
 
     /// Asks for the next copy, once its delay has passed. Where the answer is no, there will be no other.
     pub fn start(&self, progress: &mut HedgeProgress, now: &Reading<'_>) -> bool {
-        if progress.left == 0 {
+        let mode = self.inner.options.load().mode;
+        if progress.left == 0 || mode == Mode::Disabled {
+            progress.left = 0;
             return false;
         }
         if !self.budget().try_withdraw(now.moment()) {
@@ -200,7 +202,7 @@ impl Hedge {
         progress.left -= 1;
         self.inner.started.fetch_add(1, Ordering::Relaxed);
         self.inner.emitter.emit(now, || Happening::HedgeStarted { copy: progress.started + 1 });
-        if self.inner.options.load().mode != Mode::Enabled {
+        if mode != Mode::Enabled {
             progress.left = 0;
             return false;
         }

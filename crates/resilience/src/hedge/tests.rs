@@ -11,7 +11,10 @@ use crate::policy::{Environment, Mode};
 use crate::units::Ratio;
 
 const NOW: Moment = Moment::ORIGIN;
-const CALL: Call<'static> = Call::new().idempotent();
+
+fn call() -> Call<'static> {
+    Call::new().idempotent()
+}
 
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -43,9 +46,9 @@ fn copies(hedge: &Hedge, call: &Call<'_>) -> u32 {
 #[test]
 fn there_are_no_more_copies_than_asked_for() {
     for max in [1, 3, 10] {
-        assert_eq!(copies(&hedge(&fixed(max, None)), &CALL), max);
+        assert_eq!(copies(&hedge(&fixed(max, None)), &call()), max);
     }
-    assert_eq!(copies(&hedge(&HedgeOptions::default()), &CALL), 1);
+    assert_eq!(copies(&hedge(&HedgeOptions::default()), &call()), 1);
 }
 
 #[test]
@@ -58,7 +61,7 @@ fn a_call_that_is_not_idempotent_is_never_copied() {
 #[test]
 fn copies_are_charged_to_the_budget() {
     let hedge = hedge(&fixed(10, Some(share(20))));
-    let started: u32 = (0..100).map(|_| copies(&hedge, &CALL)).sum();
+    let started: u32 = (0..100).map(|_| copies(&hedge, &call())).sum();
     assert_eq!(started, 20);
     let stats = hedge.stats();
     assert_eq!((stats.started, stats.refused, stats.budget.calls), (20, 100, 100));
@@ -72,7 +75,7 @@ fn retries_and_copies_together_stay_within_one_budget() {
     for _ in 0..1000 {
         // The retry around it counts the call, and withdraws as well.
         budget.deposit(NOW);
-        repeated += copies(&hedge, &CALL) + u32::from(budget.try_withdraw(NOW));
+        repeated += copies(&hedge, &call()) + u32::from(budget.try_withdraw(NOW));
     }
     assert_eq!(repeated, 200);
     assert_eq!(hedge.stats().budget, budget.stats());
@@ -82,7 +85,7 @@ fn retries_and_copies_together_stay_within_one_budget() {
 #[test]
 fn the_delay_follows_the_latency() {
     let hedge = hedge(&HedgeOptions { delay: millis(700), ..HedgeOptions::default() });
-    let delay = || hedge.begin(&CALL, &Reading::taken(NOW)).delay().expect("a copy is allowed");
+    let delay = || hedge.begin(&call(), &Reading::taken(NOW)).delay().expect("a copy is allowed");
     (0..99).for_each(|_| hedge.record(millis(10)));
     assert_eq!(delay(), millis(700), "not enough is known");
     hedge.record(millis(10));
@@ -103,14 +106,24 @@ fn the_delay_follows_the_latency() {
 #[test]
 fn a_delay_of_zero_starts_the_copy_with_the_original() {
     let hedge = hedge(&HedgeOptions { delay: Duration::ZERO, ..fixed(1, None) });
-    assert_eq!(hedge.begin(&CALL, &Reading::taken(NOW)).delay(), Some(Duration::ZERO));
+    assert_eq!(hedge.begin(&call(), &Reading::taken(NOW)).delay(), Some(Duration::ZERO));
 }
 
 #[test]
 fn a_disabled_hedge_does_nothing_and_counts_nothing() {
     let hedge = hedge(&HedgeOptions { mode: Mode::Disabled, ..fixed(1, Some(share(20))) });
-    assert_eq!(copies(&hedge, &CALL), 0);
+    assert_eq!(copies(&hedge, &call()), 0);
     assert_eq!((hedge.stats().started, hedge.stats().budget.calls), (0, 0));
+}
+
+#[test]
+fn a_hedge_that_is_disabled_starts_no_copy_of_calls_under_way() {
+    let hedge = hedge(&fixed(1, None));
+    let now = Reading::taken(NOW);
+    let mut progress = hedge.begin(&call(), &now);
+    hedge.reconfigure(&HedgeOptions { mode: Mode::Disabled, ..fixed(1, None) }).expect("in range");
+    assert!(!hedge.start(&mut progress, &now));
+    assert_eq!((progress.delay(), hedge.stats().started), (None, 0));
 }
 
 #[test]
@@ -120,7 +133,7 @@ fn metrics_only_tells_of_the_copy_and_starts_none() {
     let options = HedgeOptions { mode: Mode::MetricsOnly, ..fixed(2, None) };
     let hedge = Hedge::in_environment("search", &options, &environment).expect("in range");
     let listener = events.subscribe(4);
-    assert_eq!(copies(&hedge, &CALL), 0);
+    assert_eq!(copies(&hedge, &call()), 0);
     assert_eq!(hedge.stats().started, 1);
     assert_eq!(listener.try_next().map(|event| event.happening), Some(Happening::HedgeStarted { copy: 1 }));
     assert!(listener.try_next().is_none());
@@ -132,7 +145,7 @@ fn events_tell_which_copy_was_started_and_which_was_first() {
     let environment = Environment { events: events.clone(), ..Environment::default() };
     let hedge = Hedge::in_environment("search", &fixed(2, None), &environment).expect("in range");
     let listener = events.subscribe(4);
-    copies(&hedge, &CALL);
+    copies(&hedge, &call());
     hedge.won(2, &Reading::taken(NOW));
     hedge.won(0, &Reading::taken(NOW));
     let told: Vec<_> = std::iter::from_fn(|| listener.try_next()).map(|event| event.happening).collect();
@@ -176,6 +189,8 @@ fn options_are_written_as_documented() {
         ),
         Ok(fixed(2, Some(share(10))))
     );
+    assert_eq!(read(r#"{ "percentile": 0.5 }"#).map(|options| options.percentile), Ok(Some(Ratio::percent(50))));
+    assert!(read(r#"{ "percentile": 50 }"#).expect_err("a guess").contains("a share from 0% to 100%"));
     let text = serde_json::to_string(&fixed(2, None)).expect("options can be written");
     assert_eq!(read(&text), Ok(fixed(2, None)));
 }

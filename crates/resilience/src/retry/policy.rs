@@ -196,7 +196,9 @@ impl Retry {
         if !self.inner.active.load(Ordering::Relaxed) {
             return RetryProgress::OFF;
         }
-        self.budget.deposit(now.moment());
+        if self.budget.is_limited() {
+            self.budget.deposit(now.moment());
+        }
         RetryProgress::FIRST
     }
 
@@ -230,7 +232,7 @@ impl Retry {
     ) -> Option<Duration> {
         let settings = self.inner.settings.load();
         let willing = self.condition.as_ref().is_none_or(|condition| condition(verdict, progress.attempts));
-        if !willing || !settings.permits(verdict, call) {
+        if settings.mode == Mode::Disabled || !willing || !settings.permits(verdict, call) {
             return None;
         }
         let wait = if progress.attempts < settings.attempts { Some(self.wait(&settings, progress)) } else { None };

@@ -92,7 +92,7 @@ fn a_shared_budget_is_for_all_who_share_it() {
 fn what_may_have_had_an_effect_is_tried_again_only_where_that_does_no_harm() {
     let (careful, call) = (retry(&RetryOptions { only_idempotent: true, ..exact(3) }), Call::new());
     let again = |verdict, call: &Call<'_>| first_answer(&careful, verdict, call, Moment::NEVER).is_some();
-    assert!(again(Verdict::TRANSIENT, &call.idempotent()));
+    assert!(again(Verdict::TRANSIENT, &Call::new().idempotent()));
     assert!(!again(Verdict::TRANSIENT, &call));
     assert!(!again(Verdict::overload(Some(millis(1))), &call), "429 does not say that nothing happened");
     assert!(!again(rejected(Code::AttemptTimeout), &call), "it ran until its time was over");
@@ -170,6 +170,7 @@ fn other_options_act_on_calls_under_way() {
     assert_eq!((next(), next()), (Some(millis(1)), None));
     retry.reconfigure(&RetryOptions { mode: Mode::Disabled, ..exact(9) }).expect("in range");
     assert_eq!((next(), waits(&retry)), (None, vec![]));
+    assert_eq!((retry.stats().retries, retry.stats().exhausted), (2, 1), "a call under way is not counted any more");
     retry.reconfigure(&exact(2)).expect("in range");
     assert_eq!(waits(&retry).len(), 1);
 }
@@ -300,6 +301,9 @@ fn options_are_written_as_documented() {
         (r#"{ "backoff": { "strategy": "constant", "base": "1s" } }"#, "unknown field `base`"),
         (r#"{ "backoff": { "strategy": "exponential", "base": "1" } }"#, "a duration such as"),
         (r#"{ "backoff": { "base": "1s" } }"#, "missing field `strategy`"),
+        (r#"{ "budget": { "ratios": "20%" } }"#, "unknown field `ratios`, expected one of `ratio`"),
+        (r#"{ "budget": { "ratio": "120%" } }"#, "a share from 0% to 100%"),
+        (r#"{ "budget": "on" }"#, r#"invalid type: string "on", expected struct RetryBudgetOptions"#),
     ] {
         let error = read(text).expect_err(text);
         assert!(error.contains(problem), "{error}");
