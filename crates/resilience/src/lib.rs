@@ -41,3 +41,8 @@ pub use units::{Ratio, duration_text, parse_duration};
 mod circuit_breaker;
 mod window;
 pub use circuit_breaker::{BreakerWindow, CircuitBreaker, CircuitBreakerOptions, CircuitBreakerStats};
+mod rate_limit;
+pub use rate_limit::{
+    FixedWindow, KeyedRateLimitStats, KeyedRateLimiter, LeakyBucket, RateLimitOptions, RateLimitStats, RateLimitStatus,
+    RateLimiter, SlidingWindow, TokenBucket,
+};

@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tidegate_resilience::{
-    Backoff, Code, Error, Jitter, Pipeline, Priority, Recorder, Rejection, Retry, RetryOptions, instrumented,
-    protect,
+    Backoff, Code, Error, Jitter, Pipeline, Priority, Recorder, Rejection, Retry, RetryOptions, instrumented, protect,
 };
 
 /// An error of the user's own, which keeps the rejection.

@@ -125,7 +125,8 @@ impl Machine {
     pub(super) fn take_probe(&self, generation: u32, most: u32, needed: u32) -> bool {
         let take = |word: u64| {
             let (active, succeeded) = probes(word);
-            (word >> 32 == u64::from(generation) && active < most && active + succeeded < needed).then_some(word + ONE_ACTIVE)
+            (word >> 32 == u64::from(generation) && active < most && active + succeeded < needed)
+                .then_some(word + ONE_ACTIVE)
         };
         // Relaxed: the word says by itself which generation it is of, and nothing else is read by it.
         self.probes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()

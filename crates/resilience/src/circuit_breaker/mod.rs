@@ -12,6 +12,5 @@ mod options;
 mod policy;
 mod state;
 
-
 pub use options::{BreakerWindow, CircuitBreakerOptions};
 pub use policy::{CircuitBreaker, CircuitBreakerStats};

@@ -75,8 +75,11 @@ pub enum BreakerWindow {
     /// The last so many calls: 1 to 65,536.
     Calls(u32),
     /// The calls of the last while, 10 ms to 24 h, in ten slices.
-    #[cfg_attr(feature = "serde", serde(with = "crate::units::duration"))]
-    Time(#[cfg_attr(feature = "schema", schemars(with = "crate::units::DurationText"))] Duration),
+    Time(
+        #[cfg_attr(feature = "serde", serde(with = "crate::units::duration"))]
+        #[cfg_attr(feature = "schema", schemars(with = "crate::units::DurationText"))]
+        Duration,
+    ),
 }
 
 impl Default for CircuitBreakerOptions {

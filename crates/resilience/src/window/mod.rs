@@ -46,10 +46,6 @@ impl SlidingWindow {
         Self::Time(TimeWindow::new(length))
     }
 
-    /// Whether it asks for the time.
-    pub(crate) fn is_timed(&self) -> bool {
-        matches!(self, Self::Time(_))
-    }
 
     /// Notes a call. `now` is only called where the window is timed.
     pub(crate) fn record(&self, mark: Mark, now: impl FnOnce() -> Moment) {
