@@ -1,5 +1,6 @@
 //! Resilience for any async call.
 
+mod adaptive;
 mod bulkhead;
 mod call;
 mod clock;
@@ -12,6 +13,9 @@ mod random;
 mod sync;
 mod units;
 
+pub use adaptive::{
+    Adaptive, AdaptiveAlgorithm, AdaptiveOptions, AdaptiveStats, Aimd, Gradient, PriorityShares, Vegas,
+};
 pub use bulkhead::{Bulkhead, BulkheadOptions, BulkheadStats};
 pub use call::{Call, Priority};
 pub use clock::{Clock, ManualClock, Moment, Reading, Sleep};
