@@ -1,6 +1,7 @@
 //! Resilience for any async call.
 
 mod budget;
+mod adaptive;
 mod bulkhead;
 mod call;
 mod chaos;
@@ -21,6 +22,9 @@ mod timeout;
 mod units;
 
 pub use budget::{RetryBudget, RetryBudgetOptions, RetryBudgetStats};
+pub use adaptive::{
+    Adaptive, AdaptiveAlgorithm, AdaptiveOptions, AdaptiveStats, Aimd, Gradient, PriorityShares, Vegas,
+};
 pub use bulkhead::{Bulkhead, BulkheadOptions, BulkheadStats};
 pub use call::{Call, Priority};
 pub use chaos::{Chaos, ChaosFault, ChaosLatency, ChaosOptions, ChaosStats};
