@@ -12,6 +12,7 @@ use std::task::Poll;
 use tokio::sync::oneshot::{self, Receiver};
 
 use super::manage::Manage;
+use super::options::SPREAD;
 use super::pooled::{Fate, Pooled};
 use super::shared::Shared;
 use super::state::{Answer, Grant, Made};
@@ -146,7 +147,7 @@ fn settle_in<M: Manage>(
     now: Moment,
 ) -> Result<(), Rejection> {
     #[expect(clippy::cast_possible_truncation, reason = "a unit is below 1")]
-    let spread = (shared.environment.random.unit() * 256.0) as u8;
+    let spread = (shared.environment.random.unit() * f64::from(SPREAD)) as u32;
     place.fill(Made { resource, born: now, spread, since: now, pass: 0 });
     let closed = shared.with(|state| {
         state.counts.created += 1;

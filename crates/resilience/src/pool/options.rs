@@ -113,22 +113,24 @@ impl Settings {
         if self.max_wait.is_zero() { 0 } else { self.queue }
     }
 
-    /// When the life of a resource ends. `spread` says by how many of [`SPREAD`] parts of a tenth it is cut short.
-    pub(super) fn end_of_life(&self, born: Moment, spread: u8) -> Moment {
-        let Some(most) = self.max_lifetime.map(nanos) else { return Moment::NEVER };
-        // Divided first, so that it cannot overflow; what the rounding loses is below 3 microseconds.
-        let cut = most / (10 * SPREAD) * u64::from(spread);
-        Moment::from_nanos(born.as_nanos().saturating_add(most - cut))
+    /// Whether a resource made at `born` has lived for as long as it may, or as long as that less `spread` of [`SPREAD`]
+    /// parts of a tenth.
+    pub(super) fn is_too_old(&self, born: Moment, spread: u32, now: Moment) -> bool {
+        self.max_lifetime.map(nanos).is_some_and(|most| {
+            // Divided first, so that it cannot overflow; what the rounding loses is below 3 microseconds.
+            let cut = most / (10 * u64::from(SPREAD)) * u64::from(spread);
+            now >= born.after(Duration::from_nanos(most - cut))
+        })
     }
 
-    /// When a resource that is idle since then has been so for too long.
-    pub(super) fn end_of_idling(&self, since: Moment) -> Moment {
-        self.idle_timeout.map_or(Moment::NEVER, |time| since.after(time))
+    /// Whether a resource that is idle since then has been so for as long as it may.
+    pub(super) fn is_too_idle(&self, since: Moment, now: Moment) -> bool {
+        self.idle_timeout.is_some_and(|most| now >= since.after(most))
     }
 }
 
 /// The parts that a tenth of a lifetime is divided into.
-const SPREAD: u64 = u8::MAX as u64;
+pub(super) const SPREAD: u32 = 256;
 
 impl TryFrom<&PoolOptions> for Settings {
     type Error = InvalidOption;

@@ -69,9 +69,9 @@ impl<M: Manage> Pooled<M> {
     /// is closed: the next caller might be given the rest of an answer to somebody else.
     pub async fn execute<T>(this: &mut Self, work: impl AsyncFnOnce(&mut M::Resource) -> T) -> T {
         let begun = this.shared.emitter.heard().then(|| this.shared.now());
-        this.fate = Fate::Close;
+        let fate = mem::replace(&mut this.fate, Fate::Close);
         let result = work(&mut *this).await;
-        this.fate = Fate::Return;
+        this.fate = fate;
         if let Some(begun) = begun {
             let now = this.shared.now();
             let executed = || Happening::PoolTransactionExecuted { duration: now.since(begun) };
@@ -114,10 +114,10 @@ impl<M: Manage> Drop for Pooled<M> {
     fn drop(&mut self) {
         // Declared before `made` and so dropped after it: the place is free only when the resource is gone. Where the
         // code of the user panics, both go the same way.
-        let place = Place(&*self.shared);
+        let mut place = Place { shared: &*self.shared, closes: false };
         let Some(mut made) = self.made.take() else { return };
+        place.closes = true;
         if self.fate == Fate::Close || thread::panicking() || self.shared.manage.is_broken(&mut made.resource) {
-            self.shared.with(|state| state.counts.closed += 1);
             return;
         }
         mem::forget(place);

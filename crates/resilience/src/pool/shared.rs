@@ -93,8 +93,7 @@ impl<M: Manage> Shared<M> {
     /// Closes a resource, and only then gives its place back.
     #[cold]
     pub(super) fn close(&self, made: Made<M::Resource>) {
-        let _place = Place(self);
-        self.with(|state| state.counts.closed += 1);
+        let _place = Place { shared: self, closes: true };
         drop(made);
     }
 
@@ -106,10 +105,17 @@ impl<M: Manage> Shared<M> {
 }
 
 /// A busy place that is given back, empty, when this is dropped, even where a panic is the reason.
-pub(super) struct Place<'s, M: Manage>(pub(super) &'s Shared<M>);
+pub(super) struct Place<'s, M: Manage> {
+    pub(super) shared: &'s Shared<M>,
+    /// Whether a resource was in it.
+    pub(super) closes: bool,
+}
 
 impl<M: Manage> Drop for Place<'_, M> {
     fn drop(&mut self) {
-        self.0.give(Grant::Place, self.0.now());
+        if self.closes {
+            self.shared.with(|state| state.counts.closed += 1);
+        }
+        self.shared.give(Grant::Place, self.shared.now());
     }
 }

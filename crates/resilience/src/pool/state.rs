@@ -18,8 +18,8 @@ pub(super) struct Made<R> {
     pub(super) resource: R,
     /// When it was made.
     pub(super) born: Moment,
-    /// By how much its life is cut short: see [`Settings::end_of_life`].
-    pub(super) spread: u8,
+    /// By how much its life is cut short: see [`Settings::is_too_old`].
+    pub(super) spread: u32,
     /// When it was put aside last.
     pub(super) since: Moment,
     /// The last pass of maintenance that has looked at it.
@@ -176,11 +176,11 @@ impl<R, W> State<R, W> {
     /// Whether a resource that was just taken from the idle ones has lived, or lain idle, for too long.
     fn is_stale(&self, made: &Made<R>, now: Moment) -> bool {
         let spare = self.idle() >= self.settings.min_idle;
-        now >= self.end_of_life(made) || (spare && now >= self.settings.end_of_idling(made.since))
+        self.is_too_old(made, now) || (spare && self.settings.is_too_idle(made.since, now))
     }
 
-    fn end_of_life(&self, made: &Made<R>) -> Moment {
-        self.settings.end_of_life(made.born, made.spread)
+    fn is_too_old(&self, made: &Made<R>, now: Moment) -> bool {
+        self.settings.is_too_old(made.born, made.spread, now)
     }
 
     /// Waits, as the last of the queue. The number is for [`State::leave`]. Only after [`Answer::Busy`], with nothing in
@@ -220,16 +220,16 @@ impl<R, W> State<R, W> {
 
     /// Whether somebody else may use this resource yet.
     fn may_stay(&self, made: &Made<R>, now: Moment) -> bool {
-        !self.closed && self.total() <= self.settings.limit() && now < self.end_of_life(made)
+        !self.closed && self.total() <= self.settings.limit() && !self.is_too_old(made, now)
     }
 
     fn put_aside(&mut self, made: Made<R>) {
         // A resource that maintenance looked at, and one whose time was read just before another's, go further in.
-        let index = match self.idle.back() {
-            Some(last) if last.since > made.since => self.idle.partition_point(|other| other.since <= made.since),
-            _ => self.idle.len(),
-        };
-        self.idle.insert(index, made);
+        if self.idle.back().is_some_and(|last| last.since > made.since) {
+            self.idle.insert(self.idle.partition_point(|other| other.since <= made.since), made);
+        } else {
+            self.idle.push_back(made);
+        }
     }
 
     fn vacate(&mut self) -> Given<R, W> {
@@ -276,12 +276,12 @@ impl<R, W> State<R, W> {
     pub(super) fn begin_pass(&mut self, now: Moment) -> Vec<Made<R>> {
         self.pass = self.pass.wrapping_add(1);
         let all = self.take(self.idle());
-        let (mut closing, living): (Vec<_>, Vec<_>) = all.into_iter().partition(|made| now >= self.end_of_life(made));
+        let (mut closing, living): (Vec<_>, Vec<_>) = all.into_iter().partition(|made| self.is_too_old(made, now));
         self.busy -= count(living.len());
         self.idle = living.into();
         let surplus = self.idle().saturating_sub(self.settings.min_idle);
         let idled = self.idle.iter().take(surplus as usize);
-        let idled = idled.take_while(|made| now >= self.settings.end_of_idling(made.since)).count();
+        let idled = idled.take_while(|made| self.settings.is_too_idle(made.since, now)).count();
         closing.extend(self.take(count(idled)));
         closing
     }
