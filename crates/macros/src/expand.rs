@@ -34,7 +34,7 @@ pub(crate) fn protect(arguments: TokenStream, function: TokenStream) -> Result<T
         let __pipeline = #pipeline;
         let __call = ::tidegate_resilience::Call::new() #(#call)*;
         let __attempt = |_: ::tidegate_resilience::Attempt| {
-            #(#[allow(unused_mut)] let #parameters = ::core::clone::Clone::clone(&#parameters);)*
+            #(#[allow(unused_mut, unused_variables)] let #parameters = ::core::clone::Clone::clone(&#parameters);)*
             ::tidegate_resilience::macro_support::returning::<#result, _>(async move #body)
         };
         match __pipeline.execute_call(__call, __attempt).await {

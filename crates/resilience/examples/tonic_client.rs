@@ -62,7 +62,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
         .step(Retry::new("health", &RetryOptions::default())?)
         .step(CircuitBreaker::new("health", &CircuitBreakerOptions::default())?)
         .build()?;
-    let client = HealthClient::connect(address).await?;
+    let client = HealthClient::new(Channel::from_shared(address)?.connect().await?);
     for service in ["", "unknown.Service"] {
         match check(&pipeline, &client, service).await {
             Ok(answer) => println!("{service:?}: {:?}", answer.status()),

@@ -103,7 +103,11 @@ impl fmt::Display for Finding {
 pub(crate) fn check(steps: &[Step], idempotent: bool) -> Vec<Finding> {
     let mut order = Order { steps, findings: Vec::new() };
     if steps.len() > MAX_STEPS {
-        order.report(Lint::TooManySteps, MAX_STEPS, format!("there are {} steps, and {MAX_STEPS} at most", steps.len()));
+        order.report(
+            Lint::TooManySteps,
+            MAX_STEPS,
+            format!("there are {} steps, and {MAX_STEPS} at most", steps.len()),
+        );
     }
     order.repeated();
     for (index, step) in steps.iter().enumerate() {
@@ -112,7 +116,7 @@ pub(crate) fn check(steps: &[Step], idempotent: bool) -> Vec<Finding> {
             Step::Hedge(_) => order.hedge(index, idempotent),
             Step::Timeout(timeout) => order.timeout(index, timeout),
             Step::CircuitBreaker(_) => order.breaker(index),
-            Step::Bulkhead(_) | Step::AdaptiveLimit(_) => order.bulkhead(index),
+            Step::Bulkhead(_) | Step::Adaptive(_) => order.bulkhead(index),
             Step::RateLimit(_) | Step::KeyedRateLimit(_) => order.limit(index),
             Step::Chaos(_) | Step::Guard(_) | Step::AttemptTimeout(_) => {}
         }
@@ -167,7 +171,11 @@ impl Order<'_> {
         for (index, step) in self.steps.iter().enumerate() {
             let same = |other: &Step| other.component() == step.component() && other.name() == step.name();
             if self.outside(index, same).is_some() {
-                self.report(Lint::SamePolicyTwice, index, format!("{step:?} stands here twice and would count every call twice"));
+                self.report(
+                    Lint::SamePolicyTwice,
+                    index,
+                    format!("{step:?} stands here twice and would count every call twice"),
+                );
             }
         }
     }
@@ -176,7 +184,11 @@ impl Order<'_> {
         let attempts = retry.options().attempts;
         if let Some(Step::Retry(outer)) = self.outside(index, is_retry) {
             let all = u64::from(attempts) * u64::from(outer.options().attempts);
-            self.report(Lint::NestedRetries, index, format!("a retry inside a retry makes up to {all} attempts of one call"));
+            self.report(
+                Lint::NestedRetries,
+                index,
+                format!("a retry inside a retry makes up to {all} attempts of one call"),
+            );
         }
         if self.outside(index, is_hedge).is_some() {
             self.report(
@@ -187,7 +199,11 @@ impl Order<'_> {
         }
         let (total, attempt) = (self.total_around(index), self.attempt_inside(index));
         if total.is_none() && attempt.is_none() {
-            self.report(Lint::RetryWithoutTimeout, index, "nothing ends an attempt that hangs, and so it is never tried again".into());
+            self.report(
+                Lint::RetryWithoutTimeout,
+                index,
+                "nothing ends an attempt that hangs, and so it is never tried again".into(),
+            );
         }
         let Some(total) = total else { return };
         let backoff = retry.longest_wait().unwrap_or_default();

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::adaptive::AdaptiveLimit;
+use crate::adaptive::Adaptive;
 use crate::bulkhead::Bulkhead;
 use crate::call::Call;
 use crate::chaos::Chaos;
@@ -36,7 +36,7 @@ pub enum Step {
     /// Admits so many calls at once.
     Bulkhead(Bulkhead),
     /// Admits as many calls at once as what they call can take.
-    AdaptiveLimit(AdaptiveLimit),
+    Adaptive(Adaptive),
     /// Makes calls fail or wait on purpose.
     Chaos(Chaos),
     /// A guard that is not one of ours.
@@ -59,7 +59,7 @@ macro_rules! guard {
             Step::KeyedRateLimit($guard) => $call,
             Step::CircuitBreaker($guard) => $call,
             Step::Bulkhead($guard) => $call,
-            Step::AdaptiveLimit($guard) => $call,
+            Step::Adaptive($guard) => $call,
             Step::Chaos($guard) => $call,
             Step::Guard($guard) => $call,
             Step::Timeout(_) | Step::AttemptTimeout(_) | Step::Retry(_) | Step::Hedge(_) => $other,
@@ -84,7 +84,7 @@ impl Step {
             Self::RateLimit(_) | Self::KeyedRateLimit(_) => "rate_limit",
             Self::CircuitBreaker(_) => "circuit_breaker",
             Self::Bulkhead(_) => "bulkhead",
-            Self::AdaptiveLimit(_) => "adaptive",
+            Self::Adaptive(_) => "adaptive",
             Self::Chaos(_) => "chaos",
             Self::Guard(_) => "guard",
             Self::Timeout(_) => "timeout",
@@ -148,7 +148,7 @@ steps! {
     KeyedRateLimiter: KeyedRateLimit,
     CircuitBreaker: CircuitBreaker,
     Bulkhead: Bulkhead,
-    AdaptiveLimit: AdaptiveLimit,
+    Adaptive: Adaptive,
     Chaos: Chaos,
     Timeout: Timeout,
     Retry: Retry,

@@ -19,7 +19,7 @@ use tower_service::Service;
 use crate::call::Call;
 use crate::error::Error;
 use crate::outcome::{ByResult, Classify};
-use crate::pipeline::{Attempt, Execution, Operation, Pipeline, Composition};
+use crate::pipeline::{Attempt, Composition, Execution, Operation, Pipeline};
 
 /// Puts a pipeline around services.
 #[derive(Debug, Clone)]

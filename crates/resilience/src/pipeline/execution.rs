@@ -16,7 +16,7 @@ use crate::event::Happening;
 use crate::outcome::Classify;
 
 use super::run::{Run, Script};
-use super::{Operation, Composition};
+use super::{Composition, Operation};
 
 pin_project! {
     /// A call under way through a [`Pipeline`](super::Pipeline). Dropped at any point, it gives back all it has taken.
@@ -38,8 +38,7 @@ pin_project! {
 
 impl<'k, P: Deref<Target = Composition> + Clone, C, O: Operation> Execution<'k, P, C, O> {
     pub(super) fn new(composition: P, classifier: C, call: Call<'k>, operation: O) -> Self {
-        let around = Deadline::current().map_or(Moment::NEVER, |deadline| deadline.by(&composition.clock));
-        let call = call.deadline(around);
+        let call = call.deadline(Deadline::current(&composition.clock));
         let run = Run::new(composition.clone(), 0, 0, Moment::NEVER);
         Self { composition, classifier, call, operation, begun: None, run }
     }
@@ -59,7 +58,8 @@ where
         if this.begun.is_none() && composition.emitter.heard() {
             *this.begun = Some(composition.clock.now());
         }
-        let mut script = Script { composition, call: this.call, classifier: this.classifier, operation: this.operation };
+        let mut script =
+            Script { composition, call: this.call, classifier: this.classifier, operation: this.operation };
         let (result, verdict) = ready!(this.run.poll(&mut script, context));
         if let Some(begun) = *this.begun {
             let now = Reading::of(&composition.clock);

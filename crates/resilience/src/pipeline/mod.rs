@@ -201,7 +201,11 @@ impl<C> Pipeline<C> {
     /// # Errors
     ///
     /// The error of the last attempt, or the rejection of a policy.
-    pub fn execute_owned<O, T, E>(&self, call: Call<'static>, operation: O) -> Execution<'static, Arc<Composition>, C, O>
+    pub fn execute_owned<O, T, E>(
+        &self,
+        call: Call<'static>,
+        operation: O,
+    ) -> Execution<'static, Arc<Composition>, C, O>
     where
         O: Operation<Future: Future<Output = Result<T, E>>>,
         C: Classify<T, E> + Clone,

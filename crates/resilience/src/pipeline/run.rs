@@ -22,7 +22,7 @@ use crate::policy::{Admission, Queued};
 use crate::timeout::TimeoutKind;
 
 use super::frames::{Frame, Frames};
-use super::{Attempt, Operation, Composition};
+use super::{Attempt, Composition, Operation};
 
 /// What a run and its copies have in common.
 pub(super) struct Script<'s, O, C> {
@@ -158,7 +158,8 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
             Phase::Calling(deadline) => {
                 let Some(running) = this.running.as_mut().as_pin_mut() else { return Poll::Pending };
                 this.frames.polling = true;
-                let entered = (*deadline < Moment::NEVER).then(|| Deadline::enter(&script.composition.clock, *deadline));
+                let entered =
+                    (*deadline < Moment::NEVER).then(|| Deadline::enter(&script.composition.clock, *deadline));
                 let result = running.poll(context);
                 drop(entered);
                 this.frames.polling = false;
@@ -225,7 +226,8 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
                     this.frames.ran |= ran;
                     let deadline = ends(this.frames, script.call).min(*this.ceiling);
                     if script.operation.repeatable()
-                        && let Some(delay) = retry.next(&mut progress, &verdict, script.call, now, deadline) {
+                        && let Some(delay) = retry.next(&mut progress, &verdict, script.call, now, deadline)
+                    {
                         this.frames.push(Frame::Retrying { progress, ran: this.frames.ran });
                         this.frames.ran = false;
                         *this.phase = Phase::Waiting(now.moment().after(delay));

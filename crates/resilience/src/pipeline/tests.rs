@@ -85,7 +85,7 @@ impl Guard for Witness {
     }
 
     fn peek(&self, _: &Call<'_>, _: &Reading<'_>) -> Result<(), Rejection> {
-        self.admits.then_some(()).ok_or_else(|| Rejection::new(Code::BulkheadFull, &self.name))
+        self.admits.then_some(()).ok_or_else(|| Rejection::new(Code::PoolFull, &self.name))
     }
 
     fn try_admit(&self, call: &Call<'_>, now: &Reading<'_>) -> Result<Ticket, Rejection> {

@@ -16,6 +16,6 @@ mod options;
 mod policy;
 mod state;
 
-pub use keyed::{KeyedRateLimiter, KeyedRateLimitStats};
+pub use keyed::{KeyedRateLimitStats, KeyedRateLimiter};
 pub use options::{FixedWindow, LeakyBucket, RateLimitOptions, SlidingWindow, TokenBucket};
 pub use policy::{RateLimitStats, RateLimitStatus, RateLimiter};

@@ -185,10 +185,7 @@ impl RateLimiter {
 
 impl Figures {
     pub(super) fn stats(&self) -> RateLimitStats {
-        RateLimitStats {
-            allowed: self.allowed.load(Ordering::Relaxed),
-            denied: self.denied.load(Ordering::Relaxed),
-        }
+        RateLimitStats { allowed: self.allowed.load(Ordering::Relaxed), denied: self.denied.load(Ordering::Relaxed) }
     }
 
     /// Counts and tells what was decided: a ticket with the nanoseconds to wait, or the rejection.

@@ -234,9 +234,8 @@ impl Sliding {
     fn time_for(self, cost: u32, limit: u32, window: u64, passed: u64) -> u64 {
         let room = |used: u32| u128::from(limit.saturating_sub(used.saturating_add(cost))) * u128::from(window);
         // In this window, as that before it moves out; else in the next one, where this is the one that moves out.
-        let moved_out = |before: u32, room: u128| {
-            u128::from(window) - (room / u128::from(before.max(1))).min(u128::from(window))
-        };
+        let moved_out =
+            |before: u32, room: u128| u128::from(window) - (room / u128::from(before.max(1))).min(u128::from(window));
         if self.used.saturating_add(cost) <= limit {
             let at = moved_out(self.before, room(self.used));
             return u64::try_from(at).unwrap_or(window).saturating_sub(passed);

@@ -46,7 +46,6 @@ impl SlidingWindow {
         Self::Time(TimeWindow::new(length))
     }
 
-
     /// Notes a call. `now` is only called where the window is timed.
     pub(crate) fn record(&self, mark: Mark, now: impl FnOnce() -> Moment) {
         match self {
