@@ -67,6 +67,7 @@ fn it_is_off_unless_it_is_switched_on() {
 fn it_hits_the_share_that_was_asked_for() {
     assert_eq!(aborted(&chaos(&aborts(0)), 1000), [false; 1000]);
     assert_eq!(aborted(&chaos(&aborts(100)), 1000), [true; 1000]);
+    assert!(!state::hits(Some(Ratio::ZERO), || 0.0), "not even the smallest chance");
     let chaos = chaos(&aborts(30));
     let hits = aborted(&chaos, 10_000).into_iter().filter(|hit| *hit).count();
     assert!((2800..3200).contains(&hits), "{hits}");

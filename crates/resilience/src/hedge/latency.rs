@@ -101,7 +101,7 @@ fn bucket(latency: Duration) -> usize {
 /// The latency that all in the bucket stay below.
 fn upper_end(bucket: usize) -> Duration {
     let next = bucket as u64 + 1;
-    let units = if next < 16 { next } else { (8 + next % 8) << (next / 8 - 1) };
+    let units = (next / 8).checked_sub(1).map_or(next, |power| (8 + next % 8) << power);
     Duration::from_nanos(units << 10)
 }
 
@@ -137,6 +137,13 @@ mod tests {
             let rank = (1..=last.len()).find(|rank| *rank as f64 >= last.len() as f64 * share.get()).expect("share < 1");
             let exact = Duration::from_nanos(last[rank - 1]);
             prop_assert_eq!(counted.answer(), Some(upper_end(bucket(exact))));
+        }
+    }
+
+    #[test]
+    fn short_latencies_have_buckets_of_one_unit() {
+        for unit in 0..16 {
+            assert_eq!(upper_end(bucket(Duration::from_nanos(1024 * unit))), Duration::from_nanos(1024 * (unit + 1)));
         }
     }
 
