@@ -241,7 +241,7 @@ impl Limit {
             _ => (gradient.tolerance * self.no_load / window.mean).clamp(0.5, 1.0),
         };
         let drops = window.drop_share();
-        // RFC 8257 section 3.3, formula 3. What is left of the room for a queue keeps a stray drop from mattering.
+        // RFC 8257 section 3.3. What is left of the room for a queue keeps a stray drop from mattering.
         let by_drops = 1.0 - drops / 2.0;
         let queue = f64::from(gradient.queue_size) * (1.0 - drops);
         let next = self.limit * by_latency.min(by_drops) + queue;

@@ -56,10 +56,13 @@ fn drop_seat(gate: &Gate, seat: &Seat) {
     }
 }
 
-fn model(check: impl Fn() + Send + Sync + 'static) {
+/// With at most so many preemptions in a run, where there is a bound.
+fn model(preemptions: Option<usize>, check: impl Fn() + Send + Sync + 'static) {
     let runs = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&runs);
-    loom::model(move || {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions;
+    builder.check(move || {
         counted.fetch_add(1, Ordering::Relaxed);
         check();
     });
@@ -68,7 +71,7 @@ fn model(check: impl Fn() + Send + Sync + 'static) {
 
 #[test]
 fn as_many_enter_as_there_are_places() {
-    model(|| {
+    model(None, || {
         let gate = gate(1, 0);
         let threads: Vec<_> = (0..2)
             .map(|_| {
@@ -88,7 +91,7 @@ fn as_many_enter_as_there_are_places() {
 
 #[test]
 fn a_release_that_races_an_arrival_loses_no_wake_up() {
-    model(|| {
+    model(None, || {
         let gate = gate(1, 1);
         gate.try_enter().expect("a place");
         let leaving = {
@@ -116,7 +119,7 @@ fn a_release_that_races_an_arrival_loses_no_wake_up() {
 
 #[test]
 fn a_place_handed_to_a_waiter_that_goes_in_the_same_moment_goes_to_the_next() {
-    model(|| {
+    model(None, || {
         let gate = gate(1, 2);
         gate.try_enter().expect("a place");
         let (first, second) = (seat(&gate), seat(&gate));
@@ -134,7 +137,7 @@ fn a_place_handed_to_a_waiter_that_goes_in_the_same_moment_goes_to_the_next() {
 
 #[test]
 fn a_newcomer_never_takes_the_place_of_a_waiter() {
-    model(|| {
+    model(None, || {
         let gate = gate(1, 1);
         gate.try_enter().expect("a place");
         let waiter = seat(&gate);
@@ -151,7 +154,7 @@ fn a_newcomer_never_takes_the_place_of_a_waiter() {
 
 #[test]
 fn a_resize_that_races_releases_conserves_the_places() {
-    model(|| {
+    model(None, || {
         let gate = gate(2, 2);
         gate.try_enter().expect("a place");
         gate.try_enter().expect("a place");
@@ -175,7 +178,7 @@ fn a_resize_that_races_releases_conserves_the_places() {
 
 #[test]
 fn growing_races_an_arrival() {
-    model(|| {
+    model(None, || {
         let gate = gate(1, 1);
         gate.try_enter().expect("a place");
         let growing = {
@@ -194,7 +197,7 @@ fn growing_races_an_arrival() {
 
 #[test]
 fn a_clear_that_races_a_release_gives_every_seat_one_fate() {
-    model(|| {
+    model(None, || {
         let gate = gate(1, 2);
         gate.try_enter().expect("a place");
         let (first, second) = (seat(&gate), seat(&gate));
@@ -214,7 +217,7 @@ fn a_clear_that_races_a_release_gives_every_seat_one_fate() {
 
 #[test]
 fn disabling_races_a_release_and_a_waiter_that_goes() {
-    model(|| {
+    model(None, || {
         let gate = gate(1, 1);
         gate.try_enter().expect("a place");
         let waiter = seat(&gate);
@@ -231,6 +234,36 @@ fn disabling_races_a_release_and_a_waiter_that_goes() {
         leaving.join().expect("no panic");
         going.join().expect("no panic");
         assert_eq!(gate.word().active(), 0);
+        assert_settled(&gate);
+    });
+}
+
+#[test]
+fn arrivals_releases_a_resize_and_a_waiter_that_goes_conserve_the_places() {
+    model(Some(3), || {
+        let gate = gate(1, 2);
+        gate.try_enter().expect("a place");
+        let waiter = seat(&gate);
+        let leaving = {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || gate.leave())
+        };
+        let arriving = {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || match arrive(&gate) {
+                Arrival::Entered(_) => true,
+                Arrival::Seated(seat, ..) => {
+                    drop_seat(&gate, &seat);
+                    false
+                }
+                Arrival::Full(word) => panic!("{word:?}"),
+            })
+        };
+        gate.change(|_| Ok::<_, Infallible>(settings(2, 2))).expect("in range");
+        leaving.join().expect("no panic");
+        let entered = arriving.join().expect("no panic");
+        assert_eq!(waiter.fate(), Fate::Counted);
+        assert_eq!(gate.word().active(), 1 + u32::from(entered));
         assert_settled(&gate);
     });
 }
