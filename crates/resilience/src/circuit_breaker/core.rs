@@ -46,7 +46,6 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    #[expect(clippy::cast_possible_truncation, reason = "the halves of a word")]
     fn of(word: u64) -> Self {
         Self { state: STATES[(word & 0b111) as usize % STATES.len()], generation: (word >> 32) as u32 }
     }
@@ -150,7 +149,6 @@ impl Machine {
 const ONE_ACTIVE: u64 = 1 << 16;
 
 /// The probes under way, and those that have succeeded.
-#[expect(clippy::cast_possible_truncation, reason = "parts of a word")]
 fn probes(word: u64) -> (u32, u32) {
     (((word >> 16) & 0xffff) as u32, (word & 0xffff) as u32)
 }
