@@ -38,3 +38,25 @@ pub(crate) fn docs(_: &[String]) -> Outcome {
     let arguments = ["doc", "--workspace", "--no-deps", "--document-private-items"];
     run(cargo(&arguments).env("RUSTDOCFLAGS", "-Dwarnings -Arustdoc::private-intra-doc-links"))
 }
+
+/// The library's atomics in every order in which threads may meet, by loom. Words select models by name.
+///
+/// loom's atomics stand in for the real ones under a `cfg`, so that this is another build, in a folder of its own.
+pub(crate) fn models(words: &[String]) -> Outcome {
+    let filter = words.first().map_or("models", String::as_str);
+    let arguments = ["test", "-p", "tidegate-resilience", "--lib", "--no-default-features", "--profile", "fuzz"];
+    let folder = ["--target-dir", "target/models", "--", filter];
+    run(cargo(&arguments).args(folder).env("RUSTFLAGS", "--cfg tidegate_models"))
+}
+
+/// Whether the tests notice when the decisions of the library are changed, by cargo-mutants. Takes hours for all of
+/// them; words select files, such as `crates/resilience/src/retry/state.rs`.
+pub(crate) fn mutants(words: &[String]) -> Outcome {
+    if !cargo(&["mutants", "--version"]).output().is_ok_and(|output| output.status.success()) {
+        return Err("cargo-mutants is missing; `cargo install --locked cargo-mutants` installs it".into());
+    }
+    let all = ["crates/resilience/src/**/state.rs".to_owned()];
+    let files = if words.is_empty() { &all[..] } else { words };
+    let mut command = cargo(&["mutants", "--package", "tidegate-resilience", "--all-features", "--timeout", "60"]);
+    run(files.iter().fold(&mut command, |command, file| command.args(["--file", file])))
+}

@@ -25,6 +25,8 @@ const COMMANDS: &[Command] = &[
     ("ci", "everything a change must pass (.ci/run)", checks::ci),
     ("docs", "the API documentation, warnings denied", checks::docs),
     ("fuzz", "fuzz targets: [TARGET...] [--seconds N | --corpus]", fuzz::run_targets),
+    ("models", "the library's atomics in every order, by loom: [NAME]", checks::models),
+    ("mutants", "whether the library's tests notice changes: [FILE...]", checks::mutants),
     ("bench", "a comparison with nginx, HAProxy and Envoy", bench::run),
 ];
 
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
 fn usage() -> ExitCode {
     eprintln!("cargo xtask COMMAND\n");
     for (name, summary, _) in COMMANDS {
-        eprintln!("  {name:<6} {summary}");
+        eprintln!("  {name:<7} {summary}");
     }
     ExitCode::from(2)
 }

@@ -72,6 +72,14 @@ enum Source {
     Manual(Arc<watch::Sender<Moment>>),
 }
 
+/// See [`Clock::identity`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClockIdentity {
+    System,
+    Runtime,
+    Manual(usize),
+}
+
 /// The origin of [`Clock::system`]. The processor's counter is calibrated when it is first used.
 static SYSTEM: LazyLock<(quanta::Clock, u64)> = LazyLock::new(|| {
     let clock = quanta::Clock::new();
@@ -110,6 +118,15 @@ impl Clock {
             }
             Source::Runtime => Moment(nanos(RUNTIME.elapsed())),
             Source::Manual(moment) => *moment.borrow(),
+        }
+    }
+
+    /// Which clock this is: the same for clones, and for nothing else while it exists.
+    pub(crate) fn identity(&self) -> ClockIdentity {
+        match &self.0 {
+            Source::System => ClockIdentity::System,
+            Source::Runtime => ClockIdentity::Runtime,
+            Source::Manual(moment) => ClockIdentity::Manual(Arc::as_ptr(moment).addr()),
         }
     }
 

@@ -142,7 +142,8 @@ impl Rejection {
             Code::AttemptTimeout | Code::TotalTimeout | Code::ChaosAborted => Outcome::Failure,
             _ => Outcome::Rejected,
         };
-        Verdict::new(outcome, self.retry())
+        let verdict = Verdict::new(outcome, self.retry());
+        if outcome == Outcome::Rejected || self.code == Code::ChaosAborted { verdict.unprocessed() } else { verdict }
     }
 }
 

@@ -206,6 +206,15 @@ happenings! {
     PoolTimeout = "connection_pool.timeout";
     /// A pool had neither a resource nor a place to wait.
     PoolFull = "connection_pool.pool_full";
+    /// A pool could not make a resource, or not in time.
+    PoolConnectFailed = "connection_pool.connect_failed";
+    /// A pool has another limit: its size and overflow together.
+    PoolResized {
+        /// The limit before.
+        from: u32,
+        /// The limit from now on.
+        to: u32,
+    } = "connection_pool.resized";
 
     /// A fault or a delay was put in on purpose.
     ChaosInjected {
@@ -220,6 +229,14 @@ happenings! {
         /// How long it took, with all waits and attempts.
         duration: Duration,
     } = "protection.executed";
+
+    /// A call of a recorded operation ended.
+    OperationExecuted {
+        /// How it ended.
+        outcome: Outcome,
+        /// How long it took.
+        duration: Duration,
+    } = "operation.executed";
 
     /// A registry has taken over another document.
     RegistryApplied {

@@ -41,6 +41,10 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// Whether another attempt may help. Never asked for a [`Outcome::Success`].
     pub retry: RetryAdvice,
+    /// Whether the attempt surely had no effect, because it ended before what was called began to act on it: the
+    /// connection was never made, or the other side refused it unprocessed (RFC 9113 section 8.7). Such an attempt may
+    /// be followed by another even where running twice does harm. False where nobody knows.
+    pub unprocessed: bool,
 }
 
 impl Verdict {
@@ -58,7 +62,14 @@ impl Verdict {
 
     /// An outcome with its advice.
     pub const fn new(outcome: Outcome, retry: RetryAdvice) -> Self {
-        Self { outcome, retry }
+        Self { outcome, retry, unprocessed: false }
+    }
+
+    /// The same for an attempt that surely had no effect.
+    #[must_use]
+    pub const fn unprocessed(mut self) -> Self {
+        self.unprocessed = true;
+        self
     }
 
     /// An overload, with the time after which to come back if it was said.

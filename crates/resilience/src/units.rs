@@ -82,9 +82,11 @@ pub(crate) use with_serde::{duration, duration_or_off, or_off};
 #[cfg(feature = "serde")]
 mod with_serde {
     use std::fmt;
+    use std::marker::PhantomData;
     use std::time::Duration;
 
-    use serde::de::{Error, Unexpected, Visitor};
+    use serde::de::value::MapAccessDeserializer;
+    use serde::de::{Error, IntoDeserializer, MapAccess, Unexpected, Visitor};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use super::{Ratio, duration_text, parse_duration};
@@ -180,21 +182,38 @@ mod with_serde {
             D: Deserializer<'de>,
             T: Deserialize<'de>,
         {
-            #[derive(Deserialize)]
-            enum Off {
-                #[serde(rename = "off")]
-                Off,
-            }
-            #[derive(Deserialize)]
-            #[serde(untagged)]
-            enum OrOff<T> {
-                Off(Off),
-                Value(T),
-            }
-            Ok(match OrOff::<T>::deserialize(deserializer)? {
-                OrOff::Off(Off::Off) => None,
-                OrOff::Value(value) => Some(value),
-            })
+            deserializer.deserialize_any(OrOff(PhantomData))
+        }
+    }
+
+    /// Hands everything but `off` on to the type of the value, so that its errors stay as precise as they are.
+    struct OrOff<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for OrOff<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("`off` or a value")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Option<T>, E> {
+            if text == "off" { Ok(None) } else { T::deserialize(text.into_deserializer()).map(Some) }
+        }
+
+        fn visit_u64<E: Error>(self, number: u64) -> Result<Option<T>, E> {
+            T::deserialize(number.into_deserializer()).map(Some)
+        }
+
+        fn visit_i64<E: Error>(self, number: i64) -> Result<Option<T>, E> {
+            T::deserialize(number.into_deserializer()).map(Some)
+        }
+
+        fn visit_f64<E: Error>(self, number: f64) -> Result<Option<T>, E> {
+            T::deserialize(number.into_deserializer()).map(Some)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
         }
     }
 

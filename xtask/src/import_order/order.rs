@@ -1,7 +1,8 @@
 //! The map: the fenced block of ARCHITECTURE.md whose language is `order`.
 //!
 //! One entry per folder, `name: first second ...`, from the ground up; an indented line continues
-//! the entry above. The entry `crates` orders the crates, the entry of a crate orders its modules,
+//! the entry above. Names in brackets, `[third fourth]`, stand side by side and may not name each other. The entry
+//! `crates` orders the crates, the entry of a crate orders its modules,
 //! and an entry such as `gateway/upstream` orders the modules of that folder. A folder without an
 //! entry is free inside.
 
@@ -17,6 +18,10 @@ pub(super) struct Entry {
     pub(super) line: usize,
     /// Module names from the ground up.
     pub(super) names: Vec<String>,
+    /// How high each of them stands; those side by side stand equally high.
+    heights: Vec<usize>,
+    /// Whether a bracket is open.
+    abreast: bool,
 }
 
 /// The whole map, by folder.
@@ -33,7 +38,7 @@ impl Order {
         for (line, text) in block(document)? {
             let names = match text.split_once(':') {
                 Some((folder, names)) => {
-                    let entry = Entry { line, names: Vec::new() };
+                    let entry = Entry { line, names: Vec::new(), heights: Vec::new(), abreast: false };
                     if entries.insert(folder.trim().to_owned(), entry).is_some() {
                         return Err(format!("line {line}: a second entry for {folder}"));
                     }
@@ -44,7 +49,7 @@ impl Order {
             };
             let entry = current.as_ref().and_then(|folder| entries.get_mut(folder));
             let entry = entry.ok_or(format!("line {line}: names before the first entry"))?;
-            entry.names.extend(names.split_whitespace().map(str::to_owned));
+            names.split_whitespace().for_each(|name| entry.add(name));
         }
         let order = Self { entries };
         if order.crates().is_empty() {
@@ -75,7 +80,15 @@ impl Order {
 impl Entry {
     /// The height of a module over the ground, or nothing when it is not listed.
     pub(super) fn height(&self, name: &str) -> Option<usize> {
-        self.names.iter().position(|listed| listed == name)
+        self.names.iter().position(|listed| listed == name).map(|index| self.heights[index])
+    }
+
+    /// Adds a name, which may open or close a bracket.
+    fn add(&mut self, name: &str) {
+        let top = self.heights.last().map_or(0, |height| height + 1);
+        self.heights.push(if self.abreast { top.saturating_sub(1) } else { top });
+        self.abreast = (self.abreast || name.starts_with('[')) && !name.ends_with(']');
+        self.names.push(name.trim_matches(['[', ']']).to_owned());
     }
 }
 
@@ -99,6 +112,15 @@ mod tests {
         let entry = order.entry("wire").expect("listed");
         assert_eq!((entry.line, entry.height("a"), entry.height("b"), entry.height("c")), (6, Some(0), Some(1), None));
         assert_eq!(order.entries_of("gateway").map(|(folder, _)| folder).collect::<Vec<_>>(), ["gateway/up"]);
+    }
+
+    #[test]
+    fn names_in_brackets_stand_equally_high() {
+        let order =
+            Order::parse("```order\ncrates: a\na: ground [left middle\n   right] roof\n```").expect("a good map");
+        let entry = order.entry("a").expect("listed");
+        let heights = ["ground", "left", "middle", "right", "roof"].map(|name| entry.height(name));
+        assert_eq!(heights, [Some(0), Some(1), Some(1), Some(1), Some(2)]);
     }
 
     #[test]

@@ -107,6 +107,9 @@ fn against(order: &Order, name: &str, reference: &Reference) -> Option<String> {
             Some((to, Some(height))) if height > own => {
                 return Some(format!("`{from}` names `{to}`, which stands above it in `{folder}`"));
             }
+            Some((to, Some(height))) if height == own => {
+                return Some(format!("`{from}` names `{to}`, which stands beside it in `{folder}`"));
+            }
             Some((_, Some(_))) => return None,
             Some((to, None)) => {
                 return Some(format!("`{from}` names `{to}`, which `{folder}` does not list as a module"));
@@ -277,6 +280,15 @@ mod tests {
         assert_eq!(lines("hall/floor.rs", "use super::Door;"), [1]);
         assert_eq!(lines("hall/tests.rs", "use super::{Door, lamp};"), []);
         assert_eq!(lines("hall/mod.rs", "mod tests { use super::*; use super::lamp; }"), []);
+    }
+
+    #[test]
+    fn modules_side_by_side_do_not_name_each_other() {
+        let order = Order::parse("```order\ncrates: shop\nshop: till [shelf rack] hall\n```").expect("a good map");
+        let file = ("rack.rs".into(), "use crate::till; use crate::rack::Hook;\nuse crate::shelf;".to_owned());
+        let found = violations(&order, "shop", Path::new("src"), &[file]);
+        let places: Vec<_> = found.iter().map(|violation| (violation.line, violation.message.as_str())).collect();
+        assert_eq!(places, [(2, "`rack` names `shelf`, which stands beside it in `shop`")]);
     }
 
     #[test]
