@@ -4,10 +4,9 @@
 //! that it decided by still in force; so each change happens once, and a decision by an old state changes nothing.
 //! Probes are counted in a second word together with their generation, so that they cannot be confused either.
 
-use parking_lot::Mutex;
-
 use crate::clock::Moment;
 use crate::event::CircuitState;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A change of state that has just been made.
