@@ -276,6 +276,8 @@ codes! {
     UnknownPolicy: 7701 "registry.unknown_policy" "no such policy" Error No 500 13;
     /// The registry follows as many keys of this policy as it may.
     TooManyKeys: 7702 "registry.too_many_keys" "too many keys" Warning Backoff 503 14;
+    /// The pipeline has policies of its own for each key and the call has no key.
+    KeyMissing: 7703 "registry.key_missing" "no key to look up by" Error No 500 13;
 }
 
 impl fmt::Display for Code {

@@ -209,6 +209,7 @@ mod pool;
 mod random;
 mod rate_limit;
 mod recorder;
+mod registry;
 mod retry;
 mod sync;
 mod timeout;
@@ -244,6 +245,10 @@ pub use rate_limit::{
     RateLimiter, SlidingWindow, TokenBucket,
 };
 pub use recorder::{Recorder, RecorderStats, Recording};
+pub use registry::{
+    Change, Document, KeyStats, OrderChange, PerKeyOptions, PipelineChange, PipelineOptions, Plan, PolicyChange,
+    PolicyOptions, PolicyStats, Problem, Problems, Registry, RegistryStats, StepOptions, View,
+};
 pub use retry::{Backoff, Jitter, Retry, RetryOptions, RetryProgress, RetryStats};
 #[cfg(feature = "macros")]
 pub use tidegate_macros::{instrumented, protect};

@@ -70,7 +70,7 @@ impl PipelineBuilder {
 
 /// Puts the limit of each attempt where it belongs: behind the last retry, hedge and circuit breaker, so that every
 /// attempt has its own and the breaker sees what took too long.
-fn placed(mut steps: Vec<Step>) -> Vec<Step> {
+pub(crate) fn placed(mut steps: Vec<Step>) -> Vec<Step> {
     let attempts: Vec<Timeout> = steps
         .iter()
         .filter_map(|step| match step {

@@ -30,6 +30,7 @@ mod tests;
 use std::future::Future;
 use std::sync::Arc;
 
+pub(crate) use builder::placed;
 pub use builder::{PipelineBuilder, PipelineError};
 pub use execution::Execution;
 
@@ -143,7 +144,8 @@ impl Pipeline {
         Self::new(step.name().clone(), vec![step], &Environment::default())
     }
 
-    fn new(name: Name, steps: Vec<Step>, environment: &Environment) -> Self {
+    /// A pipeline of steps that are [placed] and known to go together.
+    pub(crate) fn new(name: Name, steps: Vec<Step>, environment: &Environment) -> Self {
         Self { composition: Arc::new(Composition::new(name, steps, environment)), classifier: ByResult }
     }
 }
@@ -157,6 +159,11 @@ impl<C> Pipeline<C> {
     /// The policies, outermost first.
     pub fn steps(&self) -> &[Step] {
         &self.composition.steps
+    }
+
+    /// Whether there is another handle of it anywhere, such as that of a call under way.
+    pub(crate) fn is_held(&self) -> bool {
+        Arc::strong_count(&self.composition) > 1
     }
 
     /// Whether a call may be begun more than once.

@@ -1,0 +1,167 @@
+//! A document that was checked: every policy by its name, and every pipeline as a list of names.
+//!
+//! Nothing in a blueprint can fail any more: all policies have been built once, for trial, in an environment that
+//! nobody listens to.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::clock::Clock;
+use crate::error::InvalidOption;
+use crate::lint::{self, Level};
+use crate::name::Name;
+use crate::pipeline::placed;
+use crate::policies::Step;
+use crate::policy::Environment;
+
+use super::document::{Document, PerKeyOptions, PipelineOptions, PolicyOptions, StepOptions};
+use super::problem::{Problem, Problems};
+
+/// What there is to build. Every step of a pipeline is the name of a policy.
+#[derive(Debug, Default)]
+pub(super) struct Blueprint {
+    pub(super) policies: BTreeMap<Name, Part>,
+    pub(super) pipelines: BTreeMap<Name, Course>,
+    /// What works, at a cost that is easily overlooked.
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// One policy.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) options: PolicyOptions,
+    /// Whether each key has its own.
+    pub(super) for_each_key: bool,
+}
+
+/// One pipeline.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Course {
+    pub(super) steps: Vec<Name>,
+    pub(super) per_key: Option<PerKeyOptions>,
+    pub(super) idempotent: bool,
+}
+
+impl Blueprint {
+    /// Checks a document.
+    pub(super) fn of(document: &Document, clock: &Clock) -> Result<Self, Problems> {
+        let trial = Environment { clock: clock.clone(), ..Environment::default() };
+        let mut check = Check { document, trial, blueprint: Self::default(), built: HashMap::new(), problems: vec![] };
+        for (name, options) in &document.policies {
+            let path = format!("policies.{name}");
+            check.name(&path, name);
+            check.policy(Name::from(name), &path, options, false);
+        }
+        for (name, options) in &document.pipelines {
+            check.pipeline(name, options);
+        }
+        if check.problems.is_empty() { Ok(check.blueprint) } else { Err(Problems(check.problems)) }
+    }
+}
+
+struct Check<'d> {
+    document: &'d Document,
+    trial: Environment,
+    blueprint: Blueprint,
+    /// The policies that could be built.
+    built: HashMap<Name, Step>,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn report(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem { path: path.into(), message: message.into(), lint: None });
+    }
+
+    fn name(&mut self, path: &str, name: &str) {
+        if name.is_empty() || name.chars().count() > 128 || name.contains('/') {
+            self.report(path, "a name has 1 to 128 characters, and no `/`");
+        }
+    }
+
+    fn policy(&mut self, name: Name, path: &str, options: &PolicyOptions, for_each_key: bool) {
+        match options.build(name.clone(), &self.trial) {
+            Ok(step) => _ = self.built.insert(name.clone(), step),
+            Err(InvalidOption { option, problem }) => {
+                self.report(format!("{path}.{}.{option}", options.kind()), problem);
+            }
+        }
+        self.blueprint.policies.insert(name, Part { options: options.clone(), for_each_key });
+    }
+
+    fn pipeline(&mut self, name: &str, options: &PipelineOptions) {
+        let path = format!("pipelines.{name}");
+        self.name(&path, name);
+        if options.per_key.is_some_and(|per_key| !(1..=1_000_000).contains(&per_key.max_keys)) {
+            self.report(format!("{path}.per_key.max_keys"), "must be from 1 to 1000000");
+        }
+        let list = if options.is_list() { path } else { format!("{path}.steps") };
+        let mut kinds = HashMap::<&str, u32>::new();
+        let mut steps = Vec::with_capacity(options.steps.len());
+        for (index, step) in options.steps.iter().enumerate() {
+            let path = format!("{list}[{index}]");
+            steps.push(match step {
+                StepOptions::Use(used) => self.used(used, &path),
+                StepOptions::Policy(policy) => {
+                    let count = kinds.entry(policy.kind()).or_default();
+                    *count += 1;
+                    let own = own_name(name, policy.kind(), *count);
+                    self.own(own.clone(), &path, policy, options.per_key.is_some());
+                    own
+                }
+            });
+        }
+        self.order(&list, &steps, options.idempotent);
+        let course = Course { steps, per_key: options.per_key, idempotent: options.idempotent };
+        self.blueprint.pipelines.insert(Name::from(name), course);
+    }
+
+    fn used(&mut self, name: &str, path: &str) -> Name {
+        if !self.document.policies.contains_key(name) {
+            self.report(format!("{path}.use"), format!("there is no policy `{name}` under `policies`"));
+        }
+        Name::from(name)
+    }
+
+    fn own(&mut self, name: Name, path: &str, options: &PolicyOptions, per_key: bool) {
+        if per_key && matches!(options, PolicyOptions::KeyedRateLimit(_)) {
+            let message = "would follow all keys again for each key: write `rate_limit`, or `use` a named one";
+            self.report(format!("{path}.{}", options.kind()), message);
+        }
+        self.policy(name, path, options, per_key && !options.is_stateless());
+    }
+
+    /// Checks the order, if all of the policies could be built.
+    fn order(&mut self, list: &str, names: &[Name], idempotent: bool) {
+        let Some(steps) = names.iter().map(|name| self.built.get(name).cloned()).collect() else { return };
+        let steps = placed(steps);
+        for finding in lint::check(&steps, idempotent) {
+            let path = format!("{list}[{}]", written(&steps, finding.step));
+            let problem = Problem { path, message: finding.message, lint: Some(finding.code) };
+            match finding.level {
+                Level::Error => self.problems.push(problem),
+                Level::Warning => self.blueprint.warnings.push(problem),
+            }
+        }
+    }
+}
+
+/// The name of the policy of this kind that belongs to this pipeline alone.
+fn own_name(pipeline: &str, kind: &str, count: u32) -> Name {
+    match count {
+        1 => Name::from(format!("{pipeline}/{kind}")),
+        _ => Name::from(format!("{pipeline}/{kind}-{count}")),
+    }
+}
+
+/// Which of the steps that are written this one is: the limit of each attempt is a part of its timeout.
+fn written(steps: &[Step], index: usize) -> usize {
+    let is_written = |step: &&Step| !matches!(step, Step::AttemptTimeout(_));
+    let before = |index: usize| steps.iter().take(index).filter(is_written).count();
+    match steps.get(index) {
+        Some(Step::AttemptTimeout(attempt)) => {
+            let is_whole = |step: &Step| matches!(step, Step::Timeout(whole) if whole.name() == attempt.name());
+            before(steps.iter().position(is_whole).unwrap_or(index))
+        }
+        _ => before(index),
+    }
+}
