@@ -27,7 +27,7 @@ const COMMANDS: &[Command] = &[
     ("fuzz", "fuzz targets: [TARGET...] [--seconds N | --corpus]", fuzz::run_targets),
     ("models", "the library's atomics in every order, by loom: [NAME]", checks::models),
     ("mutants", "whether the library's tests notice changes: [FILE...]", checks::mutants),
-    ("bench", "a comparison with nginx, HAProxy and Envoy", bench::run),
+    ("bench", "a comparison with nginx, HAProxy and Envoy; of the library: bench library", bench::run),
 ];
 
 fn main() -> ExitCode {

@@ -70,7 +70,8 @@ impl<'k> Call<'k> {
     }
 
     /// The same call, which does no more when run twice than when run once (RFC 9110 section 9.2.2). Only such calls
-    /// are hedged, and retried where the first attempt may have had an effect.
+    /// are hedged, and with [`RetryOptions::only_idempotent`](crate::RetryOptions::only_idempotent) only such calls are
+    /// retried where the first attempt may have had an effect.
     #[must_use]
     pub fn idempotent(mut self) -> Self {
         self.idempotent = true;

@@ -10,6 +10,7 @@
 mod candidate;
 mod endurance;
 mod folder;
+mod library;
 mod load;
 mod options;
 mod report;
@@ -31,11 +32,12 @@ struct Running<'a> {
     ports: Ports,
 }
 
-/// `cargo xtask bench [OPTIONS]`, and its two companions.
+/// `cargo xtask bench [OPTIONS]`, and its companions.
 pub(crate) fn run(words: &[String]) -> Outcome {
     match words.split_first().map(|(word, rest)| (word.as_str(), rest)) {
         Some(("idle", rest)) => endurance::idle(rest),
         Some(("slow", rest)) => endurance::slow(rest),
+        Some(("library", rest)) => library::run(rest),
         _ => compare(words),
     }
 }

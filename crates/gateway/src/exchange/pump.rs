@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 use tidegate_wire::fields::Fields;
 use tidegate_wire::peer::Peer;
 
+/// How much one poll moves before other connections of the worker have their turn. A source and a sink that are both
+/// fast are never waited for; without an end to its turn, one download would keep all others waiting for megabytes.
+const TURN: u64 = 512 * 1024;
+
 /// One direction of a relay.
 #[derive(Debug)]
 pub(super) struct Pump {
@@ -139,7 +143,12 @@ impl Pump {
         sink: &mut Peer,
         clean: fn(&mut Fields),
     ) -> Poll<Result<(), PumpError>> {
+        let end_of_turn = self.moved.saturating_add(TURN);
         while self.state == State::Moving {
+            if self.moved >= end_of_turn {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             match source.poll_piece(cx).map_err(|_| PumpError::Source)? {
                 Poll::Ready(Some(piece)) => {
                     let at_least = self.moved.saturating_add(piece.length as u64).saturating_add(piece.following);

@@ -10,11 +10,17 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::{
-    Adaptive, AdaptiveAlgorithm, AdaptiveOptions, AdaptiveStats, Aimd, Call, Clock, Code, Context, Environment, Events,
-    Gradient, Guard, Happening, ManualClock, Mode, Outcome, Priority, PriorityShares, Random, Ratio, Reading,
-    Rejection, Ticket, Vegas,
+use crate::adaptive::{
+    Adaptive, AdaptiveAlgorithm, AdaptiveOptions, AdaptiveStats, Aimd, Gradient, PriorityShares, Vegas,
 };
+use crate::call::{Call, Priority};
+use crate::clock::{Clock, ManualClock, Reading};
+use crate::error::{Code, Context, Rejection};
+use crate::event::{Events, Happening};
+use crate::outcome::Outcome;
+use crate::policy::{Environment, Guard, Mode, Ticket};
+use crate::random::Random;
+use crate::units::Ratio;
 
 const MS: Duration = Duration::from_millis(1);
 const ALL: [Priority; 4] = [Priority::Background, Priority::Normal, Priority::High, Priority::Critical];
@@ -230,7 +236,7 @@ fn reconfigure_keeps_the_limit_where_it_may_be() {
     let vegas = AdaptiveAlgorithm::Vegas(Vegas::default());
     fixture.limit.reconfigure(&AdaptiveOptions { algorithm: vegas, ..AdaptiveOptions::default() }).unwrap();
     assert_eq!(fixture.stats().no_load_latency, learnt);
-    assert_eq!(fixture.limit.name(), &crate::Name::from("api"));
+    assert_eq!(fixture.limit.name(), &crate::name::Name::from("api"));
 }
 
 #[test]

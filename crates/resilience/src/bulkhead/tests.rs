@@ -10,10 +10,13 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::time::Duration;
 
-use crate::{
-    Admission, Bulkhead, BulkheadOptions, BulkheadStats, Call, Clock, Code, Context, Environment, Events, Guard,
-    Happening, ManualClock, Mode, Moment, Outcome, Queued, Reading, Rejection, Ticket,
-};
+use crate::bulkhead::{Bulkhead, BulkheadOptions, BulkheadStats};
+use crate::call::Call;
+use crate::clock::{Clock, ManualClock, Moment, Reading};
+use crate::error::{Code, Context, Rejection};
+use crate::event::{Events, Happening};
+use crate::outcome::Outcome;
+use crate::policy::{Admission, Environment, Guard, Mode, Queued, Ticket};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -410,7 +413,7 @@ fn a_wrong_option_changes_nothing() {
     fixture.bulkhead.reconfigure(&most).unwrap();
     assert_eq!(fixture.bulkhead.options(), most);
     assert_eq!(fixture.stats().max_concurrent, 1_000_000);
-    assert_eq!(fixture.bulkhead.name(), &crate::Name::from("db"));
+    assert_eq!(fixture.bulkhead.name(), &crate::name::Name::from("db"));
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn chaos(options: &ChaosOptions) -> Chaos {
 
 /// Whether each of so many calls is aborted.
 fn aborted(chaos: &Chaos, calls: usize) -> Vec<bool> {
-    (0..calls).map(|_| chaos.try_acquire().map(crate::Permit::success).is_err()).collect()
+    (0..calls).map(|_| chaos.try_acquire().map(crate::policy::Permit::success).is_err()).collect()
 }
 
 fn admit(chaos: &Chaos, call: &Call<'_>) -> Admission {

@@ -4,10 +4,9 @@
 //! that it decided by still in force; so each change happens once, and a decision by an old state changes nothing.
 //! Probes are counted in a second word together with their generation, so that they cannot be confused either.
 
-use parking_lot::Mutex;
-
 use crate::clock::Moment;
 use crate::event::CircuitState;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A change of state that has just been made.
@@ -46,7 +45,6 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    #[expect(clippy::cast_possible_truncation, reason = "the halves of a word")]
     fn of(word: u64) -> Self {
         Self { state: STATES[(word & 0b111) as usize % STATES.len()], generation: (word >> 32) as u32 }
     }
@@ -150,7 +148,6 @@ impl Machine {
 const ONE_ACTIVE: u64 = 1 << 16;
 
 /// The probes under way, and those that have succeeded.
-#[expect(clippy::cast_possible_truncation, reason = "parts of a word")]
 fn probes(word: u64) -> (u32, u32) {
     (((word >> 16) & 0xffff) as u32, (word & 0xffff) as u32)
 }

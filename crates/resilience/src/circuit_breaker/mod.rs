@@ -8,9 +8,13 @@
 //! Every change of state is a new generation. A result that arrives from an earlier one changes nothing.
 
 mod core;
+#[cfg(all(test, tidegate_models))]
+mod models;
 mod options;
 mod policy;
 mod state;
+#[cfg(all(test, not(tidegate_models)))]
+mod tests;
 
 pub use options::{BreakerWindow, CircuitBreakerOptions};
 pub use policy::{CircuitBreaker, CircuitBreakerStats};

@@ -396,7 +396,8 @@ impl Guard for CircuitBreaker {
     }
 
     fn peek(&self, _: &Call<'_>, now: &Reading<'_>) -> Result<(), Rejection> {
-        if self.inner.machine.standing().state == CircuitState::Closed && self.inner.machine.until() == Moment::ORIGIN {
+        // While traffic ramps up, chance decides once: at admission.
+        if self.inner.machine.standing().state == CircuitState::Closed {
             return Ok(());
         }
         match self.inner.answer(now, true) {

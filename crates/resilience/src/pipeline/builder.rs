@@ -78,6 +78,7 @@ pub(crate) fn placed(mut steps: Vec<Step>) -> Vec<Step> {
             _ => None,
         })
         .collect();
+    share_budget(&mut steps);
     for timeout in attempts {
         let behind = steps.iter().rposition(|step| {
             matches!(step, Step::Retry(_) | Step::Hedge(_) | Step::CircuitBreaker(_) | Step::Timeout(_))
@@ -85,6 +86,22 @@ pub(crate) fn placed(mut steps: Vec<Step>) -> Vec<Step> {
         steps.insert(behind.map_or(0, |index| index + 1), Step::AttemptTimeout(timeout));
     }
     steps
+}
+
+/// Lets a hedge inside a retry take from the retry's budget, so that retries and copies together stay within it.
+fn share_budget(steps: &mut [Step]) {
+    let mut budget = None;
+    for step in steps {
+        match step {
+            Step::Retry(retry) => budget = Some(retry.budget().clone()),
+            Step::Hedge(hedge) => {
+                if let Some(budget) = &budget {
+                    *step = Step::Hedge(hedge.clone().with_budget(budget.clone()));
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A pipeline that cannot work, with every reason.

@@ -21,8 +21,9 @@ use super::{Composition, Operation};
 pin_project! {
     /// A call under way through a [`Pipeline`](super::Pipeline). Dropped at any point, it gives back all it has taken.
     #[must_use = "futures do nothing unless polled"]
-    pub struct Execution<'k, P: Deref<Target = Composition>, C, O>
+    pub struct Execution<'k, P, C, O>
     where
+        P: Deref<Target = Composition>,
         P: Clone,
         O: Operation,
     {

@@ -34,8 +34,9 @@ pub(super) struct Script<'s, O, C> {
 
 pin_project! {
     /// One run through the steps of a composition.
-    pub(super) struct Run<P: Deref<Target = Composition>, Fut>
+    pub(super) struct Run<P, Fut>
     where
+        P: Deref<Target = Composition>,
         P: Clone,
     {
         frames: Frames<P>,

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::*;
+use crate::budget::RetryBudgetOptions;
 use crate::bulkhead::{Bulkhead, BulkheadOptions};
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerOptions};
 use crate::error::Code;
@@ -17,6 +18,7 @@ use crate::outcome::Verdict;
 use crate::policy::{Guard, Ticket};
 use crate::retry::{Backoff, Jitter, Retry, RetryOptions};
 use crate::timeout::{Timeout, TimeoutOptions};
+use crate::units::Ratio;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -386,4 +388,27 @@ async fn a_call_that_cannot_be_repeated_is_not() {
     let count = Rc::default();
     let result = pipeline([retry(3, SECOND).into()]).execute_call(Call::new(), Once(Rc::clone(&count))).await;
     assert_eq!((result, count.load(Ordering::Relaxed)), (Err(Error::Call(())), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_take_from_the_budget_of_the_retry_around_them() {
+    let options = RetryOptions {
+        budget: Some(RetryBudgetOptions { ratio: Ratio::ZERO, min_per_second: 1, ..Default::default() }),
+        ..Default::default()
+    };
+    let retry = Retry::in_environment("retry", &options, &environment()).expect("valid");
+    let hedged = Pipeline::builder("test")
+        .environment(&environment())
+        .step(&retry)
+        .step(hedge(SECOND))
+        .idempotent()
+        .build()
+        .expect("a sound order");
+    let allowed = retry.budget().stats();
+    let slow = |_: Attempt| async {
+        tokio::time::sleep(SECOND * 5).await;
+        Ok::<_, ()>(())
+    };
+    assert_eq!(hedged.execute_call(Call::new().idempotent(), slow).await, Ok(()));
+    assert_ne!(retry.budget().stats(), allowed, "the copy was charged");
 }

@@ -92,7 +92,7 @@ fn metrics_only_lets_calls_end_and_tells_of_the_slow_ones() {
 
 #[test]
 fn other_modes_do_not_even_read_the_clock_at_the_end() {
-    let clock = crate::Clock::manual();
+    let clock = crate::clock::Clock::manual();
     let source = clock.clock();
     for mode in [Mode::Enabled, Mode::Disabled] {
         let timeout = timeout(&TimeoutOptions { mode, ..options(Some(1), Some(1)) });

@@ -3,8 +3,6 @@
 //! A call takes the place of the oldest one. In the usual case, a success in the place of a success, that is one
 //! locked instruction: the next place.
 
-use crossbeam_utils::CachePadded;
-
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Counts, Mark};
@@ -17,7 +15,7 @@ const PER_WORD: u64 = 32;
 pub(crate) struct CountWindow {
     size: u64,
     /// How many calls were recorded.
-    next: CachePadded<AtomicU64>,
+    next: AtomicU64,
     /// How many of those in the ring are failed (upper half) and slow (lower half).
     totals: AtomicU64,
     words: Box<[AtomicU64]>,
@@ -31,7 +29,7 @@ impl CountWindow {
         let size = u64::from(size.max(1));
         Self {
             size,
-            next: CachePadded::new(AtomicU64::new(0)),
+            next: AtomicU64::new(0),
             totals: AtomicU64::new(0),
             words: (0..size.div_ceil(PER_WORD)).map(|_| AtomicU64::new(0)).collect(),
         }

@@ -13,14 +13,14 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use super::{Counts, Mark};
 
 /// Slices of a window.
-const SLICES: u64 = 10;
+const SLICES: u32 = 10;
 
 /// The calls of the last while.
 #[derive(Debug)]
 pub(crate) struct TimeWindow {
     /// Nanoseconds of a slice.
     slice: u64,
-    slices: [CachePadded<Slice>; SLICES as usize],
+    slices: Box<[CachePadded<Slice>]>,
     /// The number of the slice, from 1, in which the last failed or slow call was noted; 0 for none.
     last_mark: AtomicU64,
 }
@@ -37,8 +37,8 @@ struct Slice {
 impl TimeWindow {
     pub(crate) fn new(length: Duration) -> Self {
         Self {
-            slice: (nanos(length) / SLICES).max(1),
-            slices: std::array::from_fn(|_| CachePadded::default()),
+            slice: (nanos(length) / u64::from(SLICES)).max(1),
+            slices: (0..SLICES).map(|_| CachePadded::default()).collect(),
             last_mark: AtomicU64::new(0),
         }
     }
@@ -49,7 +49,7 @@ impl TimeWindow {
     }
 
     fn slice(&self, number: u64) -> &Slice {
-        &self.slices[usize::try_from(number % SLICES).unwrap_or(0)]
+        &self.slices[usize::try_from(number % u64::from(SLICES)).unwrap_or(0)]
     }
 
     pub(crate) fn record(&self, mark: Mark, now: Moment) {
@@ -69,12 +69,12 @@ impl TimeWindow {
 
     pub(crate) fn is_clean(&self, now: Moment) -> bool {
         let last = self.last_mark.load(Ordering::Relaxed);
-        last == 0 || last + SLICES <= self.number(now)
+        last == 0 || last + u64::from(SLICES) <= self.number(now)
     }
 
     pub(crate) fn counts(&self, now: Moment) -> Counts {
         let newest = self.number(now);
-        let oldest = newest.saturating_sub(SLICES - 1).max(1);
+        let oldest = newest.saturating_sub(u64::from(SLICES) - 1).max(1);
         (oldest..=newest).fold(Counts::default(), |sum, number| {
             let slice = self.slice(number);
             Counts {

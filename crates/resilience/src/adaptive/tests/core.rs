@@ -1,9 +1,9 @@
 //! The arithmetic of the core, window by window.
 
 use super::*;
-use crate::Moment;
 use crate::adaptive::options::Settings;
 use crate::adaptive::state::{Limit, Order, Sample, Slow, Window, room};
+use crate::clock::Moment;
 
 const SECOND: Duration = Duration::from_secs(1);
 

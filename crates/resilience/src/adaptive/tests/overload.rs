@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::*;
-use crate::Moment;
+use crate::clock::Moment;
 
 /// A service that does so much at a time, first come first served, for callers that give up after a while. It goes on
 /// working for those who have given up, as services do.

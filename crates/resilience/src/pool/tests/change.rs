@@ -1,7 +1,7 @@
 //! Another size, other options, and the end.
 
 use super::*;
-use crate::Happening;
+use crate::event::Happening;
 
 #[tokio::test]
 async fn surplus_resources_go_at_once_or_when_they_come_back() {

@@ -1,7 +1,11 @@
 //! What a caller is given, and who is served when.
 
 use super::*;
-use crate::{Call, Context as Figures, Happening, PoolOrder, RetryAdvice};
+use crate::call::Call;
+use crate::error::Context as Figures;
+use crate::event::Happening;
+use crate::outcome::RetryAdvice;
+use crate::pool::PoolOrder;
 
 #[tokio::test]
 async fn a_resource_is_made_once_and_used_again() {

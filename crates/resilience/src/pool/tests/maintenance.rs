@@ -1,7 +1,7 @@
 //! What a pass of maintenance closes, checks and makes.
 
 use super::*;
-use crate::Happening;
+use crate::event::Happening;
 
 fn minutes(minutes: u64) -> Option<Duration> {
     Some(Duration::from_secs(60 * minutes))

@@ -20,7 +20,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::{Clock, Code, Environment, Error, Events, Manage, ManualClock, Pool, PoolOptions, Pooled, Random};
+use crate::clock::{Clock, ManualClock};
+use crate::error::{Code, Error};
+use crate::event::Events;
+use crate::policy::Environment;
+use crate::pool::{Manage, Pool, PoolOptions, Pooled};
+use crate::random::Random;
 
 /// What goes wrong with a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

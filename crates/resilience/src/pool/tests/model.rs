@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::super::options::Settings;
 use super::super::state::{Answer, Given, Grant, Made, State};
 use super::*;
-use crate::{Moment, PoolOrder};
+use crate::clock::Moment;
+use crate::pool::PoolOrder;
 
 /// What the model knows of a resource.
 #[derive(Debug, Clone, PartialEq)]

@@ -55,7 +55,7 @@ fn options_are_read_and_written_as_text() {
         size: 4,
         max_lifetime: None,
         idle_timeout: Some(Duration::from_secs(90)),
-        order: crate::PoolOrder::Fifo,
+        order: crate::pool::PoolOrder::Fifo,
         max_wait: Duration::from_millis(250),
         ..Default::default()
     };
