@@ -207,7 +207,7 @@ impl CircuitBreaker {
     }
 
     /// Registers what takes the place of results of this type while the circuit is open; the one before is replaced.
-    /// [`Facade::execute_protected`](crate::Facade::execute_protected) asks for it.
+    /// [`Registry::execute_protected`](crate::Registry::execute_protected) asks for it.
     pub fn register_fallback<T: 'static>(&self, fallback: impl Fn(&Rejection) -> T + Send + Sync + 'static) {
         let fallback: Arc<FallbackOf<T>> = Arc::new(fallback);
         self.inner.fallbacks.write().insert(TypeId::of::<T>(), Arc::new(fallback));
