@@ -15,7 +15,7 @@ fn search(max_keys: u32, most: u32) -> Document {
     )
 }
 
-fn own_breaker(pipeline: &Pipeline) -> crate::CircuitBreaker {
+fn own_breaker(pipeline: &Pipeline) -> crate::circuit_breaker::CircuitBreaker {
     let found = pipeline.steps().iter().find_map(|step| match step {
         Step::CircuitBreaker(breaker) => Some(breaker.clone()),
         _ => None,
@@ -23,7 +23,7 @@ fn own_breaker(pipeline: &Pipeline) -> crate::CircuitBreaker {
     found.unwrap()
 }
 
-fn own_bulkhead(pipeline: &Pipeline) -> crate::Bulkhead {
+fn own_bulkhead(pipeline: &Pipeline) -> crate::bulkhead::Bulkhead {
     let Some(Step::Bulkhead(bulkhead)) = pipeline.steps().last() else { panic!("{pipeline:?}") };
     bulkhead.clone()
 }
@@ -59,7 +59,7 @@ fn every_key_has_policies_of_its_own_and_shares_those_that_are_named() {
 fn a_pipeline_for_all_has_no_use_for_a_key() {
     let registry = registry(&document([], [("p", PipelineOptions::from_iter([bulkhead(1)]))]));
     let ann = registry.pipeline_for("p", "ann").unwrap();
-    let _permit = own_bulkhead(&ann).try_acquire().map(crate::Permit::into_ticket).unwrap();
+    let _permit = own_bulkhead(&ann).try_acquire().map(crate::policy::Permit::into_ticket).unwrap();
     assert!(own_bulkhead(&registry.pipeline_for("p", "bob").unwrap()).try_acquire().is_err());
 }
 
