@@ -20,8 +20,11 @@ pub(crate) struct Metric {
     pub(crate) help: &'static str,
     /// What its cases are cases of, where it has several.
     pub(crate) label: Option<&'static str>,
-    values: fn(&PolicyStats) -> Option<Vec<(&'static str, f64)>>,
+    values: fn(&PolicyStats) -> Option<Values>,
 }
+
+/// Numbers, each with its case.
+type Values = Vec<(&'static str, f64)>;
 
 impl Metric {
     /// The samples of one policy: each with its case, where there are several.

@@ -61,8 +61,9 @@ impl Bench {
     }
 
     /// An open circuit by these options.
-    fn open(options: CircuitBreakerOptions) -> Self {
-        let bench = Self::new(&CircuitBreakerOptions { consecutive_failures: Some(1), ..options });
+    fn open(mut options: CircuitBreakerOptions) -> Self {
+        options.consecutive_failures = Some(1);
+        let bench = Self::new(&options);
         bench.calls(1, Outcome::Failure);
         assert_eq!(bench.state(), CircuitState::Open);
         bench.changes();

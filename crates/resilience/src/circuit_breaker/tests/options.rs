@@ -5,7 +5,8 @@ use crate::units::Ratio;
 
 #[test]
 fn a_wrong_option_is_named() {
-    let wrong: [(&str, fn(&mut CircuitBreakerOptions)); 14] = [
+    type Change = fn(&mut CircuitBreakerOptions);
+    let wrong: [(&str, Change); 14] = [
         ("consecutive_failures", |options| options.consecutive_failures = Some(0)),
         ("failure_rate", |options| options.failure_rate = Some(Ratio::ZERO)),
         ("slow_call_rate", |options| options.slow_call_rate = Some(Ratio::ZERO)),
