@@ -114,6 +114,20 @@ fn streams_beyond_the_limit_are_refused_and_then_the_connection_ends() {
 }
 
 #[test]
+fn what_is_refused_before_it_is_a_request_is_counted() {
+    let recorder = Recorder::start();
+    let rig = Rig::to_http1(recorder.address());
+    let mut client = rig.open();
+    for (count, field) in [(1, "transfer-encoding"), (2, "connection")] {
+        let stream = stream(count);
+        client.send(headers(stream, &[frames::get("/evil"), block(&[(field, b"x")])].concat(), true));
+        read_through(&mut client, |frame| resets(frame, stream));
+        assert_eq!(rig.protocol_errors(), u64::from(count), "{field}");
+    }
+    assert!(recorder.requests().is_empty());
+}
+
+#[test]
 fn header_lists_beyond_the_limit_are_refused() {
     let recorder = Recorder::start();
     let rig = Rig::with(recorder.address(), json!({ "limits": { "head": "8KiB", "target": "4KiB" } }), json!({}));

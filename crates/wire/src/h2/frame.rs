@@ -1,5 +1,7 @@
 //! Frame heads (RFC 9113 §4.1), read from bytes as they pass. Payloads are not looked at.
 
+use h2::Reason;
+
 /// Frame types (RFC 9113 §6).
 pub(super) mod kind {
     pub(in crate::h2) const DATA: u8 = 0;
@@ -35,6 +37,13 @@ impl FrameHead {
     /// Whether a DATA or HEADERS frame ends its stream.
     pub(super) fn ends_stream(self) -> bool {
         self.flags & FIRST_FLAG != 0
+    }
+
+    /// Whether a reset of ours answers something that the peer must not do. The others end an answer
+    /// that was cut, or a request that was answered before it had come in full.
+    pub(super) fn refuses_stream(self) -> bool {
+        let harmless = [Reason::NO_ERROR, Reason::CANCEL, Reason::INTERNAL_ERROR];
+        self.kind == kind::RST_STREAM && !harmless.contains(&Reason::from(self.code))
     }
 
     /// Whether a SETTINGS or PING frame acknowledges one of ours.

@@ -53,6 +53,8 @@ struct Inner {
     received: u64,
     /// RST_STREAM frames among what was received.
     resets: u64,
+    /// Streams that were refused for what the client did.
+    refusals: u64,
     settings: bool,
     going_away: bool,
     /// Of a client; upstreams are trusted.
@@ -106,6 +108,13 @@ impl FrameWatch {
         self.0.borrow().resets
     }
 
+    /// How many streams were reset because of a client's mistake. `h2` finds most of those itself, and
+    /// nobody else learns of the requests.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.0.borrow().refusals
+    }
+
     /// How the peer takes what waits for it; none where nothing waits.
     #[must_use]
     pub fn stall(&self) -> Option<Stall> {
@@ -143,6 +152,7 @@ impl Inner {
             writing: FrameReader::of_client(),
             received: 0,
             resets: 0,
+            refusals: 0,
             settings: false,
             going_away: false,
             conduct: None,
@@ -201,7 +211,11 @@ impl Inner {
             return;
         }
         if let Some(conduct) = &mut self.conduct {
-            self.writing.read(bytes, |head| conduct.sent(head, clock));
+            let refusals = &mut self.refusals;
+            self.writing.read(bytes, |head| {
+                *refusals += u64::from(head.refuses_stream());
+                conduct.sent(head, clock);
+            });
         }
         while self.gathered.room().len() < bytes.len() {
             self.gathered.grow();
