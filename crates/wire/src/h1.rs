@@ -278,7 +278,7 @@ impl Connection {
     /// Tells how long the body is that follows the head just read.
     pub fn begin_body(&mut self, length: BodyLength) {
         self.inbound = match length {
-            BodyLength::None => Inbound::Ended,
+            BodyLength::None | BodyLength::Exact(0) => Inbound::Ended,
             BodyLength::Exact(length) => Inbound::Exact(length),
             BodyLength::Chunked => Inbound::Chunked(Box::default()),
             BodyLength::UntilClose => Inbound::UntilClose,
@@ -415,7 +415,7 @@ impl Connection {
                 self.output.extend_from_slice(b"content-length: ");
                 write_number(&mut self.output, length);
                 self.output.extend_from_slice(b"\r\n");
-                Outbound::Exact(length)
+                if length == 0 { Outbound::Ended } else { Outbound::Exact(length) }
             }
             BodyLength::Chunked => {
                 self.output.extend_from_slice(b"transfer-encoding: chunked\r\n");
