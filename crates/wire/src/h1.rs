@@ -320,7 +320,8 @@ impl Connection {
                     Decoded::Data { skip, length } => {
                         self.input.consume(skip);
                         let following = decoder.left() - length as u64;
-                        return Poll::Ready(Ok(Some(Piece { length, following, last: false })));
+                        let last = following == 0 && chunked::ends_body(&self.input.bytes()[length..]);
+                        return Poll::Ready(Ok(Some(Piece { length, following, last })));
                     }
                     Decoded::End { skip } => {
                         self.input.consume(skip);
