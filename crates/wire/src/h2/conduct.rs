@@ -8,6 +8,7 @@
 //! gateway is provoked to send (CVE-2025-8671).
 
 use super::frame::{FrameHead, kind};
+use h2::Reason;
 use std::time::Instant;
 
 /// Frames of no use that a client may be ahead with.
@@ -76,10 +77,16 @@ impl Conduct {
                 self.frames.earn(FRAMES_PER_ANSWER);
                 self.resets.earn(1);
             }
-            _ if head.refuses_stream() => self.resets.spend(1, clock),
+            kind::RST_STREAM if is_provoked(head.code.into()) => self.resets.spend(1, clock),
             _ => {}
         }
     }
+}
+
+/// Whether a reset of ours answers something that the client must not do. The others end an answer
+/// that was cut, or a request that was answered before it had come in full.
+fn is_provoked(reason: Reason) -> bool {
+    !matches!(reason, Reason::NO_ERROR | Reason::CANCEL | Reason::INTERNAL_ERROR)
 }
 
 /// A bucket that is drawn on, and refilled by time and by use.
@@ -126,7 +133,6 @@ impl Account {
 mod tests {
     use super::*;
     use crate::h2::frame::FrameReader;
-    use h2::Reason;
     use std::time::Duration;
 
     const TOLERANCE: Tolerance = Tolerance { resets: 10, resets_per_second: 5 };

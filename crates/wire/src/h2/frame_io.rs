@@ -7,6 +7,7 @@
 
 use super::conduct::{Conduct, Tolerance};
 use super::frame::{FrameHead, FrameReader, kind};
+use super::refusals::Refusals;
 use crate::buffer::ReadBuffer;
 use crate::transport::Transport;
 use std::cell::RefCell;
@@ -53,12 +54,11 @@ struct Inner {
     received: u64,
     /// RST_STREAM frames among what was received.
     resets: u64,
-    /// Streams that were refused for what the client did.
-    refusals: u64,
     settings: bool,
     going_away: bool,
     /// Of a client; upstreams are trusted.
     conduct: Option<Conduct>,
+    refusals: Refusals,
 }
 
 impl FrameIo {
@@ -108,11 +108,15 @@ impl FrameWatch {
         self.0.borrow().resets
     }
 
-    /// How many streams were reset because of a client's mistake. `h2` finds most of those itself, and
-    /// nobody else learns of the requests.
+    /// Notes that the request of a stream has come out of `h2`.
+    pub fn accepted(&self, stream: h2::StreamId) {
+        self.0.borrow_mut().refusals.accepted(stream.into());
+    }
+
+    /// How many requests of a client `h2` has refused by itself.
     #[must_use]
     pub fn refusals(&self) -> u64 {
-        self.0.borrow().refusals
+        self.0.borrow().refusals.count()
     }
 
     /// How the peer takes what waits for it; none where nothing waits.
@@ -152,10 +156,10 @@ impl Inner {
             writing: FrameReader::of_client(),
             received: 0,
             resets: 0,
-            refusals: 0,
             settings: false,
             going_away: false,
             conduct: None,
+            refusals: Refusals::default(),
         }
     }
 
@@ -179,11 +183,14 @@ impl Inner {
 
     fn note_received(&mut self, bytes: &[u8]) {
         self.received = self.received.wrapping_add(bytes.len() as u64);
-        let Self { reading, conduct, resets, settings, going_away, .. } = self;
+        let Self { reading, conduct, refusals, resets, settings, going_away, .. } = self;
         reading.read(bytes, |head| {
             *resets += u64::from(head.kind == kind::RST_STREAM);
             match conduct {
-                Some(conduct) => conduct.received(head, clock),
+                Some(conduct) => {
+                    refusals.received(head);
+                    conduct.received(head, clock);
+                }
                 None => *going_away |= head.kind == kind::GOAWAY,
             }
             *settings |= is_settings(head);
@@ -213,7 +220,7 @@ impl Inner {
         if let Some(conduct) = &mut self.conduct {
             let refusals = &mut self.refusals;
             self.writing.read(bytes, |head| {
-                *refusals += u64::from(head.refuses_stream());
+                refusals.sent(head);
                 conduct.sent(head, clock);
             });
         }

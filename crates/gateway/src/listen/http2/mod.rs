@@ -254,6 +254,7 @@ impl Session {
     }
 
     fn begin(&mut self, request: http::Request<RecvStream>, mut respond: SendResponse<Chunk>, now: Instant) {
+        self.watch.accepted(respond.stream_id());
         self.idle_since = now;
         self.requests += 1;
         let most = self.client.listener.plan.limits.requests_per_connection;
