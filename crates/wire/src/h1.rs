@@ -278,11 +278,17 @@ impl Connection {
     /// Tells how long the body is that follows the head just read.
     pub fn begin_body(&mut self, length: BodyLength) {
         self.inbound = match length {
-            BodyLength::None | BodyLength::Exact(0) => Inbound::Ended,
+            BodyLength::None | BodyLength::Exact(0) => return self.end_inbound(),
             BodyLength::Exact(length) => Inbound::Exact(length),
             BodyLength::Chunked => Inbound::Chunked(Box::default()),
             BodyLength::UntilClose => Inbound::UntilClose,
         };
+    }
+
+    /// The message has been read in full: whoever reads next finds the memory still in the cache.
+    fn end_inbound(&mut self) {
+        self.inbound = Inbound::Ended;
+        self.input.release();
     }
 
     /// Whether the message being received has arrived in full.
@@ -354,7 +360,7 @@ impl Connection {
             Inbound::Exact(left) => {
                 *left = left.saturating_sub(count as u64);
                 if *left == 0 {
-                    self.inbound = Inbound::Ended;
+                    self.end_inbound();
                 }
             }
             Inbound::Chunked(decoder) => decoder.consume(count),
@@ -371,7 +377,7 @@ impl Connection {
             return Ok(None);
         };
         let trailers = decoder.trailers().map_err(BodyError::Refused)?;
-        self.inbound = Inbound::Ended;
+        self.end_inbound();
         Ok(trailers)
     }
 

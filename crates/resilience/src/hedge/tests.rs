@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::budget::{RetryBudget, RetryBudgetOptions};
 use crate::call::Call;
-use crate::clock::{Moment, Reading};
+use crate::clock::{Clock, Moment, Reading};
 use crate::event::{Events, Happening};
 use crate::policy::{Environment, Mode};
 use crate::units::Ratio;
@@ -28,8 +28,13 @@ fn share(percent: u8) -> RetryBudgetOptions {
     RetryBudgetOptions { ratio: Ratio::percent(percent), min_per_second: 0, ..RetryBudgetOptions::default() }
 }
 
+/// Time stands still, so that nothing leaves a budget's window.
+fn stopped() -> Environment {
+    Environment { clock: Clock::manual().clock(), ..Environment::default() }
+}
+
 fn hedge(options: &HedgeOptions) -> Hedge {
-    Hedge::new("search", options).expect("options within their ranges")
+    Hedge::in_environment("search", options, &stopped()).expect("options within their ranges")
 }
 
 /// How many copies a call gets that never answers.
@@ -69,7 +74,7 @@ fn copies_are_charged_to_the_budget() {
 
 #[test]
 fn retries_and_copies_together_stay_within_one_budget() {
-    let budget = RetryBudget::new(&share(20)).expect("in range");
+    let budget = RetryBudget::in_environment(&share(20), &stopped()).expect("in range");
     let hedge = hedge(&fixed(1, Some(share(100)))).with_budget(budget.clone());
     let mut repeated = 0;
     for _ in 0..1000 {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::*;
 use crate::budget::RetryBudgetOptions;
 use crate::call::Call;
-use crate::clock::{Moment, Reading};
+use crate::clock::{Clock, Moment, Reading};
 use crate::outcome::Verdict;
 use crate::policy::Environment;
 use crate::random::Random;
@@ -19,7 +19,8 @@ const fn millis(millis: u64) -> Duration {
 }
 
 fn retry(options: &RetryOptions) -> Retry {
-    let environment = Environment { random: Random::seeded(7), ..Environment::default() };
+    let environment =
+        Environment { clock: Clock::manual().clock(), random: Random::seeded(7), ..Environment::default() };
     Retry::in_environment("orders", options, &environment).expect("options within their ranges")
 }
 
