@@ -89,7 +89,9 @@ impl Row {
         others: Option<f64>,
         contenders: Vec<Entry>,
     ) -> Self {
-        let held = bar.zip(contenders.first()).map(|(bar, ours)| ours.value <= bar);
+        // Nothing is held or broken by what could not be measured.
+        let known = bar.zip(contenders.first()).filter(|(bar, ours)| !bar.is_nan() && !ours.value.is_nan());
+        let held = known.map(|(bar, ours)| ours.value <= bar);
         Self { operation, about, unit, bar, held, others, contenders }
     }
 }
@@ -104,12 +106,12 @@ impl fmt::Display for Row {
         };
         let others = self.others.map_or(DASH.to_owned(), |share| format!("{:.0} %", share * 100.0));
         for rival in rivals {
-            let (name, ratio) = (rival.name, rival.value / ours.value);
+            let (name, ratio) = (rival.name, figure(Some(rival.value / ours.value), 2));
             let allocations = versus(ours.allocations, rival.allocations, 2);
             let instructions = versus(ours.instructions, rival.instructions, 0);
             writeln!(
                 formatter,
-                "| {} | {} | {name} | {} | {ratio:.2} | {bar} | {allocations} | {instructions} | {others} |",
+                "| {} | {} | {name} | {} | {ratio} | {bar} | {allocations} | {instructions} | {others} |",
                 self.operation,
                 ours.shown(self.unit),
                 rival.shown(self.unit),
@@ -121,6 +123,9 @@ impl fmt::Display for Row {
 
 impl Entry {
     fn shown(&self, unit: &str) -> String {
+        if self.value.is_nan() {
+            return DASH.to_owned();
+        }
         let least = self.least.map_or(String::new(), |least| format!(" ({least:.1})"));
         format!("{:.1}{least} {unit}", self.value)
     }
@@ -129,6 +134,10 @@ impl Entry {
 const DASH: &str = "–";
 
 fn versus(ours: Option<f64>, rival: Option<f64>, digits: usize) -> String {
-    let shown = |value: Option<f64>| value.map_or(DASH.to_owned(), |value| format!("{value:.digits$}"));
-    format!("{} : {}", shown(ours), shown(rival))
+    format!("{} : {}", figure(ours, digits), figure(rival, digits))
+}
+
+/// A figure, or a dash where there is none.
+fn figure(value: Option<f64>, digits: usize) -> String {
+    value.filter(|value| !value.is_nan()).map_or(DASH.to_owned(), |value| format!("{value:.digits$}"))
 }

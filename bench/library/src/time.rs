@@ -12,7 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::contest::{Contender, Policy, Worker};
 
-/// How long one operation of a contender takes, in nanoseconds.
+/// How long one operation of a contender takes, in nanoseconds; not a number where no turn counts.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
     /// The middle of all turns.
@@ -31,7 +31,7 @@ pub struct Effort {
 }
 
 /// How often a turn of several threads is taken until they run at the same time.
-const TRIES: usize = 20;
+const TRIES: usize = 5;
 
 /// Measures the contenders of one operation. Every other round goes backwards, so that nobody always follows the same
 /// neighbour.
@@ -44,15 +44,17 @@ pub fn race(contenders: &[Contender], effort: Effort) -> Vec<Times> {
             order.reverse();
         }
         for index in order {
-            turns[index].push(runners[index].turn());
+            turns[index].extend(runners[index].turn());
         }
     }
     turns.into_iter().map(Times::of).collect()
 }
 
 impl Times {
-    /// There is at least one turn.
     fn of(mut turns: Vec<f64>) -> Self {
+        if turns.is_empty() {
+            return Self { median: f64::NAN, least: f64::NAN };
+        }
         turns.sort_by(f64::total_cmp);
         let (low, high) = (turns[(turns.len() - 1) / 2], turns[turns.len() / 2]);
         Self { median: f64::midpoint(low, high), least: turns[0] }
@@ -74,25 +76,25 @@ impl Runner {
     /// Makes the policy and finds out how many operations make a turn.
     fn new(contender: &Contender, turn: Duration) -> Self {
         let policy = (contender.policy)();
+        let mut worker = policy();
+        let mut times = 64;
+        while alone(&mut worker, times) < turn / 2 {
+            times *= 2;
+        }
         let track = match contender.threads {
-            1 => Track::One(policy()),
+            1 => Track::One(worker),
             threads => Track::Many(policy, threads),
         };
-        let mut runner = Self { track, times: 64 };
-        let nanos = turn.as_nanos() as f64;
-        while runner.turn() * (runner.times as f64) < nanos / 2.0 {
-            runner.times *= 2;
-        }
-        runner
+        Self { track, times }
     }
 
-    /// Takes a turn: nanoseconds per operation.
-    fn turn(&mut self) -> f64 {
+    /// Takes a turn: nanoseconds per operation, if it counts.
+    fn turn(&mut self) -> Option<f64> {
         let elapsed = match &mut self.track {
             Track::One(worker) => alone(worker, self.times),
-            Track::Many(policy, threads) => together(policy, *threads, self.times),
+            Track::Many(policy, threads) => together(policy, *threads, self.times)?,
         };
-        elapsed.as_nanos() as f64 / self.times as f64
+        Some(elapsed.as_nanos() as f64 / self.times as f64)
     }
 }
 
@@ -110,17 +112,12 @@ fn ran() -> Duration {
 }
 
 /// All threads do it at once; what counts is how long each took, on the average. On a busy machine the scheduler may
-/// run one after the other: then nobody was in anybody's way, and the turn is taken again.
-fn together(policy: &Policy, threads: usize, times: u64) -> Duration {
-    let mut spells = Vec::new();
-    for _ in 0..TRIES {
-        spells = spells_of(policy, threads, times);
-        if overlap(&spells) {
-            break;
-        }
-    }
+/// run one after the other: then nobody was in anybody's way, and the turn is taken again or does not count.
+fn together(policy: &Policy, threads: usize, times: u64) -> Option<Duration> {
+    let mut tries = (0..TRIES).map(|_| spells_of(policy, threads, times));
+    let spells = tries.find(|spells| overlap(spells))?;
     let total: Duration = spells.iter().map(|(start, end)| *end - *start).sum();
-    total / u32::try_from(threads).expect("there are fewer cores than that")
+    Some(total / u32::try_from(threads).expect("there are fewer cores than that"))
 }
 
 /// From when to when a thread did its operations.
@@ -173,5 +170,6 @@ mod tests {
         let times = Times::of(vec![4.0, 1.0, 2.0, 3.0]);
         assert_eq!((times.median, times.least), (2.5, 1.0));
         assert_eq!(Times::of(vec![3.0, 9.0, 1.0]).median, 3.0);
+        assert!(Times::of(vec![]).median.is_nan());
     }
 }
