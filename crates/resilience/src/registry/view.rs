@@ -159,20 +159,8 @@ fn slots(course: &Course, blueprint: &Blueprint, policies: &HashMap<Name, Step, 
     course.steps.iter().filter_map(slot).collect()
 }
 
-/// A pipeline of these steps. A hedge inside of a retry charges its budget.
-pub(super) fn assemble(name: Name, mut steps: Vec<Step>, environment: &Environment) -> Pipeline {
-    let mut budget = None;
-    for step in &mut steps {
-        match step {
-            Step::Retry(retry) => budget = Some(retry.budget().clone()),
-            Step::Hedge(hedge) => {
-                if let Some(budget) = &budget {
-                    *hedge = hedge.clone().with_budget(budget.clone());
-                }
-            }
-            _ => {}
-        }
-    }
+/// A pipeline of steps that are known to go together.
+pub(super) fn assemble(name: Name, steps: Vec<Step>, environment: &Environment) -> Pipeline {
     Pipeline::new(name, placed(steps), environment)
 }
 
