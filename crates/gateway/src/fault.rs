@@ -148,7 +148,15 @@ impl Fault {
     /// Whether what follows on the client's connection can no longer be told apart from the message.
     #[must_use]
     pub fn poisons_connection(self) -> bool {
-        matches!(self, Self::Refused(_) | Self::BodyBroken | Self::ClientTimeout | Self::UpgradeBody | Self::TargetForm)
+        matches!(
+            self,
+            Self::Refused(_)
+                | Self::Host
+                | Self::BodyBroken
+                | Self::ClientTimeout
+                | Self::UpgradeBody
+                | Self::TargetForm
+        )
     }
 }
 

@@ -5,6 +5,7 @@ use crate::config::plan;
 use crate::places::Places;
 use crate::router::Router;
 use crate::stats::{ListenerSeries, Registry, RouteSeries, UpstreamSeries};
+use std::cell::OnceCell;
 use std::fmt;
 use std::sync::Arc;
 use tidegate_wire::tls::{CertificateFiles, ClientTls, MinVersion, ServerTls, ServerTrust, TlsError};
@@ -79,7 +80,8 @@ impl Snapshot {
         let matches: Vec<_> = plan.routes.iter().map(|route| route.matches.clone()).collect();
         let router = Router::new(&matches).map_err(|error| BuildError::Routes(error.to_string()))?;
         let routes = plan.routes.iter().map(|route| Route::build(route, &plan, registry)).collect();
-        let upstreams = plan.upstreams.iter().map(|upstream| Upstream::build(upstream, registry));
+        let system = SystemTrust::default();
+        let upstreams = plan.upstreams.iter().map(|upstream| Upstream::build(upstream, &system, registry));
         let upstreams = upstreams.collect::<Result<_, _>>()?;
         let listeners = plan.listeners.iter().enumerate().map(|(position, listener)| {
             let before = previous.and_then(|previous| previous.listeners.get(position));
@@ -101,18 +103,36 @@ impl Route {
 }
 
 impl Upstream {
-    fn build(upstream: &plan::Upstream, registry: &Registry) -> Result<Self, BuildError> {
+    fn build(upstream: &plan::Upstream, system: &SystemTrust, registry: &Registry) -> Result<Self, BuildError> {
         let failed = |error| BuildError::Upstream(upstream.name.to_string(), error);
-        let tls = upstream.tls.as_ref().map(|tls| client_tls(tls, upstream.protocol)).transpose().map_err(failed)?;
+        let tls = upstream.tls.as_ref().map(|tls| client_tls(tls, upstream.protocol, system));
+        let tls = tls.transpose().map_err(failed)?;
         Ok(Self { plan: Arc::new(upstream.clone()), tls, series: registry.upstream(&upstream.name) })
     }
 }
 
-fn client_tls(tls: &plan::UpstreamTls, protocol: plan::UpstreamProtocol) -> Result<ClientTls, TlsError> {
+/// The roots of the system: read when the first upstream needs them, for all upstreams of a snapshot.
+#[derive(Default)]
+struct SystemTrust(OnceCell<ServerTrust>);
+
+impl SystemTrust {
+    fn load(&self, load: impl FnOnce() -> Result<ServerTrust, TlsError>) -> Result<ServerTrust, TlsError> {
+        match self.0.get() {
+            Some(trust) => Ok(trust.clone()),
+            None => load().inspect(|trust| drop(self.0.set(trust.clone()))),
+        }
+    }
+}
+
+fn client_tls(
+    tls: &plan::UpstreamTls,
+    protocol: plan::UpstreamProtocol,
+    system: &SystemTrust,
+) -> Result<ClientTls, TlsError> {
     let trust = match (&tls.ca, tls.verify) {
         (_, false) => ServerTrust::anyone(),
         (Some(file), true) => ServerTrust::from_file(file)?,
-        (None, true) => ServerTrust::system()?,
+        (None, true) => system.load(ServerTrust::system)?,
     };
     let alpn: &[&[u8]] = match protocol {
         plan::UpstreamProtocol::Http1 => &ALPN[1..],
@@ -158,4 +178,25 @@ fn server_tls(wanted: &plan::ListenerTls, before: Option<&Arc<Listener>>) -> Res
 
 fn files(certificate: &plan::Certificate) -> CertificateFiles {
     CertificateFiles { certificate: certificate.certificate.clone(), key: certificate.key.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_roots_of_the_system_are_read_once() {
+        let system = SystemTrust::default();
+        let mut reads = 0;
+        let mut read = || {
+            reads += 1;
+            match reads {
+                1 => Err(TlsError::NoSystemRoots { reason: String::new() }),
+                _ => Ok(ServerTrust::anyone()),
+            }
+        };
+        assert!(system.load(&mut read).is_err());
+        assert!((0..3).all(|_| system.load(&mut read).is_ok()));
+        assert_eq!(reads, 2, "a failure is not kept");
+    }
 }

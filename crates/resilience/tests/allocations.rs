@@ -13,9 +13,9 @@ use std::time::Duration;
 use allocation_counter::measure;
 use tidegate_resilience::{
     Adaptive, AdaptiveOptions, BreakerWindow, Bulkhead, BulkheadOptions, Call, CircuitBreaker, CircuitBreakerOptions,
-    Clock, Environment, FixedWindow, Guard, Hedge, HedgeOptions, KeyedRateLimiter, LeakyBucket, Manage, ManualClock,
-    Pipeline, Pool, PoolOptions, RateLimitOptions, RateLimiter, Retry, RetryBudget, RetryBudgetOptions, RetryOptions,
-    SlidingWindow, Timeout, TimeoutOptions,
+    Clock, Document, Environment, FixedWindow, Guard, Hedge, HedgeOptions, KeyedRateLimiter, LeakyBucket, Manage,
+    ManualClock, Pipeline, PolicyOptions, Pool, PoolOptions, RateLimitOptions, RateLimiter, Registry, Retry,
+    RetryBudget, RetryBudgetOptions, RetryOptions, SlidingWindow, Timeout, TimeoutOptions,
 };
 
 /// More calls than a window of 100 holds, so that its end is reached.
@@ -138,6 +138,16 @@ fn pool() {
 
     let pool = Pool::new("numbers", Numbers, &PoolOptions::default()).expect("the defaults are valid");
     allocates_nothing(|| drop(at_once(pool.acquire()).expect("a resource is idle")));
+}
+
+#[test]
+fn look_up() {
+    let breaker = PolicyOptions::CircuitBreaker(CircuitBreakerOptions::default());
+    let document = Document { policies: [("db".to_owned(), breaker)].into(), ..Default::default() };
+    let registry = Registry::new(&document, &Environment::default()).expect("the defaults are valid");
+    allocates_nothing(|| assert!(registry.circuit_breaker("db").is_some()));
+    let view = registry.view();
+    allocates_nothing(|| assert!(view.circuit_breaker("db").is_some()));
 }
 
 #[test]

@@ -12,7 +12,12 @@ const SIZES: [usize; 3] = [16 * 1024, 64 * 1024, 256 * 1024];
 /// How many free buffers of each size a thread keeps.
 const KEEP: [usize; 3] = [256, 32, 16];
 
+/// How many free output buffers a thread keeps, and how large they may be.
+const KEEP_OUTPUT: usize = 64;
+const OUTPUT: usize = 32 * 1024;
+
 thread_local! {
+    static FREE_OUTPUT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static FREE: RefCell<[Vec<Box<[u8]>>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
 }
 
@@ -164,6 +169,25 @@ pub(crate) fn give_back(data: Box<[u8]>) {
     });
 }
 
+/// Memory to write a message into, with room that an earlier one has needed.
+pub(crate) fn take_output() -> Vec<u8> {
+    FREE_OUTPUT.try_with(|free| free.borrow_mut().pop()).ok().flatten().unwrap_or_default()
+}
+
+/// Keeps the memory of a message that has left for a later one.
+pub(crate) fn keep_output(mut memory: Vec<u8>) {
+    if memory.capacity() > OUTPUT {
+        return;
+    }
+    memory.clear();
+    let _ = FREE_OUTPUT.try_with(|free| {
+        let mut free = free.borrow_mut();
+        if free.len() < KEEP_OUTPUT {
+            free.push(memory);
+        }
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,5 +223,15 @@ mod tests {
             .collect();
         drop(buffers);
         FREE.with(|free| assert_eq!(free.borrow()[0].len(), KEEP[0]));
+    }
+
+    #[test]
+    fn kept_output_is_empty_and_bounded() {
+        keep_output(Vec::with_capacity(OUTPUT + 1));
+        assert_eq!(take_output().capacity(), 0, "too large to keep");
+        (0..=KEEP_OUTPUT).for_each(|_| keep_output(vec![b'x'; 2000]));
+        FREE_OUTPUT.with(|free| assert_eq!(free.borrow().len(), KEEP_OUTPUT));
+        let memory = take_output();
+        assert!(memory.is_empty() && memory.capacity() >= 2000);
     }
 }

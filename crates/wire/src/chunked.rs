@@ -160,6 +160,12 @@ impl Decoder {
     }
 }
 
+/// Whether `rest`, the bytes behind the data of a chunk, ends the body and has no trailers.
+#[must_use]
+pub fn ends_body(rest: &[u8]) -> bool {
+    rest.starts_with(b"\r\n0\r\n\r\n")
+}
+
 /// Writes the line that opens a chunk of `length` bytes.
 pub fn open_chunk(out: &mut Vec<u8>, length: usize) {
     let mut digits = [0_u8; 16];

@@ -88,31 +88,17 @@ impl Fields {
         self.bytes.extend_from_slice(section);
     }
 
-    /// Registers the line at `line` of the block; the colon stands right behind the name.
-    /// Returns what the name is.
-    pub(crate) fn push_line(&mut self, line: Range<usize>, name_length: usize) -> Known {
-        let bytes = &self.bytes[line.start..line.end - 2];
-        let (name, value) = bytes.split_at(name_length);
-        let known = Known::of(name);
-        let mut state = State::Verbatim;
-        let mut start = 2;
-        let mut end = value.len();
-        // Nearly always one space stands before the value and none around it.
-        if !matches!(value, [b':', b' ', first, ..] if !is_space(*first)) || value.last().copied().is_some_and(is_space)
-        {
-            state = State::Padded;
-            start = 1;
-            while start < end && is_space(value[start]) {
-                start += 1;
-            }
-            while start < end && is_space(value[end - 1]) {
-                end -= 1;
-            }
-        }
+    /// Registers the line at `line` of the block; the colon stands right behind the name, and `value` is
+    /// without the white space around it. Returns what the name is.
+    pub(crate) fn push_line(&mut self, line: Range<usize>, name_length: usize, value: Range<usize>) -> Known {
+        let name_end = line.start + name_length;
+        let known = Known::of(&self.bytes[line.start..name_end]);
+        let spaced = value.start == name_end + 2 && self.bytes[name_end + 1] == b' ';
+        let state = if spaced && value.end + 2 == line.end { State::Verbatim } else { State::Padded };
         self.push_entry(Entry {
             start: narrow(line.start),
-            value: narrow(line.start + name_length + start),
-            value_length: narrow(end - start),
+            value: narrow(value.start),
+            value_length: narrow(value.end - value.start),
             name_length: u16::try_from(name_length).unwrap_or(u16::MAX),
             known,
             state,
@@ -163,17 +149,20 @@ impl Fields {
         }
         let end = self.bytes.len();
         self.bytes.extend_from_slice(b"\r\n");
-        if end > value && (is_space(self.bytes[value]) || is_space(self.bytes[end - 1])) {
-            self.push_line(start..end + 2, name.len());
-            return;
+        let (mut first, mut last) = (value, end);
+        while first < last && is_space(self.bytes[first]) {
+            first += 1;
+        }
+        while first < last && is_space(self.bytes[last - 1]) {
+            last -= 1;
         }
         self.push_entry(Entry {
             start: narrow(start),
-            value: narrow(value),
-            value_length: narrow(end - value),
+            value: narrow(first),
+            value_length: narrow(last - first),
             name_length: u16::try_from(name.len()).unwrap_or(u16::MAX),
             known,
-            state: State::Verbatim,
+            state: if last - first == end - value { State::Verbatim } else { State::Padded },
         });
     }
 
@@ -444,10 +433,10 @@ mod tests {
     fn padding_is_not_forwarded() {
         let mut fields = Fields::default();
         fields.load(b"A:1\r\nB:  2 \t\r\nC: 3\r\nD:\r\n");
-        fields.push_line(0..5, 1);
-        fields.push_line(5..14, 1);
-        fields.push_line(14..20, 1);
-        fields.push_line(20..24, 1);
+        fields.push_line(0..5, 1, 2..3);
+        fields.push_line(5..14, 1, 9..10);
+        fields.push_line(14..20, 1, 17..18);
+        fields.push_line(20..24, 1, 22..22);
         assert_eq!(written(&fields), "A: 1\r\nB: 2\r\nC: 3\r\nD: \r\n");
     }
 

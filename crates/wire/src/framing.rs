@@ -11,7 +11,7 @@ use http::{Method, StatusCode};
 pub enum BodyLength {
     /// There is no body.
     None,
-    /// Exactly so many bytes follow; more than zero.
+    /// Exactly so many bytes follow: more than zero, or zero where HTTP/2 trailers may still come.
     Exact(u64),
     /// Chunks follow (RFC 9112 §7.1).
     Chunked,

@@ -8,7 +8,7 @@
 //! that ends early is never completed towards the other side; what is left in the buffer after a
 //! message belongs to the next one.
 
-use crate::buffer::ReadBuffer;
+use crate::buffer::{self, ReadBuffer};
 use crate::chunked::{self, Decoded, Decoder};
 use crate::fields::Fields;
 use crate::framing::BodyLength;
@@ -24,8 +24,13 @@ use tokio::io::AsyncWrite;
 /// What every HTTP/2 connection begins with (RFC 9113 §3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Body bytes up to this are copied behind the head and leave in one write with it.
+/// Body bytes up to this are copied behind what waits, because more may follow that leaves in the same
+/// write.
 const COPY_LIMIT: usize = 16 * 1024;
+
+/// The same for the end of a body, which nothing follows: a longer one leaves from where it lies,
+/// together with what waits.
+const COPY_LAST: usize = 2 * 1024;
 
 /// Unsent bytes beyond this must leave before more are taken.
 const HIGH_WATER: usize = 64 * 1024;
@@ -273,7 +278,7 @@ impl Connection {
     /// Tells how long the body is that follows the head just read.
     pub fn begin_body(&mut self, length: BodyLength) {
         self.inbound = match length {
-            BodyLength::None => Inbound::Ended,
+            BodyLength::None | BodyLength::Exact(0) => Inbound::Ended,
             BodyLength::Exact(length) => Inbound::Exact(length),
             BodyLength::Chunked => Inbound::Chunked(Box::default()),
             BodyLength::UntilClose => Inbound::UntilClose,
@@ -315,7 +320,8 @@ impl Connection {
                     Decoded::Data { skip, length } => {
                         self.input.consume(skip);
                         let following = decoder.left() - length as u64;
-                        return Poll::Ready(Ok(Some(Piece { length, following, last: false })));
+                        let last = following == 0 && chunked::ends_body(&self.input.bytes()[length..]);
+                        return Poll::Ready(Ok(Some(Piece { length, following, last })));
                     }
                     Decoded::End { skip } => {
                         self.input.consume(skip);
@@ -371,6 +377,7 @@ impl Connection {
 
     /// Begins to send a request; framing fields are written here and nowhere else.
     pub fn start_request(&mut self, head: &RequestHead, length: BodyLength) {
+        self.open_output();
         head.write(&mut self.output);
         // RFC 9110 §8.6: said where the method makes a body likely.
         let likely = [Method::POST, Method::PUT, Method::PATCH].contains(&head.method);
@@ -382,11 +389,18 @@ impl Connection {
     /// `bodiless` tells that this response has no body by rule (HEAD, 204, 304); a length that the
     /// head announces then stays in it as information.
     pub fn start_response(&mut self, head: &ResponseHead, length: BodyLength, bodiless: bool, close: bool) {
+        self.open_output();
         head.write(&mut self.output);
         if close {
             self.output.extend_from_slice(b"connection: close\r\n");
         }
         self.start_body(length, !bodiless);
+    }
+
+    fn open_output(&mut self) {
+        if self.output.capacity() == 0 {
+            self.output = buffer::take_output();
+        }
     }
 
     /// `states_empty`: that there is no body must be said, because otherwise one could follow.
@@ -402,7 +416,7 @@ impl Connection {
                 self.output.extend_from_slice(b"content-length: ");
                 write_number(&mut self.output, length);
                 self.output.extend_from_slice(b"\r\n");
-                Outbound::Exact(length)
+                if length == 0 { Outbound::Ended } else { Outbound::Exact(length) }
             }
             BodyLength::Chunked => {
                 self.output.extend_from_slice(b"transfer-encoding: chunked\r\n");
@@ -432,9 +446,10 @@ impl Connection {
     /// When the connection fails, or with more bytes than were announced.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         match self.outbound {
-            Outbound::UntilClose => self.poll_put(cx, data),
+            Outbound::UntilClose => self.poll_put(cx, data, COPY_LIMIT),
             Outbound::Exact(left) if data.len() as u64 <= left => {
-                let count = ready!(self.poll_put(cx, data))?;
+                let copied = if data.len() as u64 == left { COPY_LAST } else { COPY_LIMIT };
+                let count = ready!(self.poll_put(cx, data, copied))?;
                 self.outbound = match left - count as u64 {
                     0 => Outbound::Ended,
                     left => Outbound::Exact(left),
@@ -447,7 +462,7 @@ impl Connection {
                     chunked::open_chunk(&mut self.output, left);
                     self.outbound = Outbound::Chunked { left };
                 }
-                let count = ready!(self.poll_put(cx, &data[..data.len().min(left)]))?;
+                let count = ready!(self.poll_put(cx, &data[..data.len().min(left)], COPY_LIMIT))?;
                 left -= count;
                 if left == 0 {
                     self.output.extend_from_slice(b"\r\n");
@@ -461,8 +476,9 @@ impl Connection {
         }
     }
 
-    fn poll_put(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        if data.len() <= COPY_LIMIT && self.output.len() + data.len() <= HIGH_WATER {
+    /// Up to `copied` bytes only join what waits.
+    fn poll_put(&mut self, cx: &mut Context<'_>, data: &[u8], copied: usize) -> Poll<io::Result<usize>> {
+        if data.len() <= copied && self.output.len() + data.len() <= HIGH_WATER {
             self.output.extend_from_slice(data);
             return Poll::Ready(Ok(data.len()));
         }
@@ -555,7 +571,7 @@ impl Connection {
     pub fn rest(&mut self) {
         self.input.release();
         if self.output.capacity() > IDLE_OUTPUT {
-            self.output = Vec::new();
+            buffer::keep_output(std::mem::take(&mut self.output));
         }
     }
 }

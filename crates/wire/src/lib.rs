@@ -13,5 +13,6 @@ pub mod name;
 pub mod parse;
 pub mod peer;
 pub mod proxy_protocol;
+pub mod socket;
 pub mod tls;
 pub mod transport;

@@ -215,28 +215,29 @@ fn section(
         return Err(Refusal::LineEnding);
     }
     fields.load(lines);
-    let start_of = |index: usize| match headers.get(index) {
-        Some(header) => (header.name.as_ptr() as usize).wrapping_sub(lines.as_ptr() as usize),
-        None => lines.len() - 2,
-    };
-    if start_of(0) != 0 {
+    let position = |part: &[u8]| (part.as_ptr() as usize).wrapping_sub(lines.as_ptr() as usize);
+    let start_of = |index: usize| headers.get(index).map_or(lines.len() - 2, |header| position(header.name.as_bytes()));
+    let mut end = start_of(0);
+    if end != 0 {
         return Err(Refusal::LineEnding);
     }
     for (index, header) in headers.iter().enumerate() {
-        let (start, end) = (start_of(index), start_of(index + 1));
+        let start = std::mem::replace(&mut end, start_of(index + 1));
         let name_end = start + header.name.len();
-        if header.name.len() > usize::from(u16::MAX) || end < name_end + 3 || end > lines.len() {
+        let value = position(header.value)..position(header.value).wrapping_add(header.value.len());
+        let is_whole = name_end < value.start && value.start <= value.end && value.end < end && end <= lines.len();
+        if header.name.len() > usize::from(u16::MAX) || !is_whole {
             return Err(Refusal::FieldSyntax);
         }
         // httparse has read a colon, a value, white space and a line ending between the two names, so
         // that a line holds no other LF.
-        if &lines[end - 2..end] != b"\r\n" {
+        if &lines[end - 2..end] != b"\r\n" || value.end > end - 2 {
             return Err(Refusal::LineEnding);
         }
         if lines[name_end] != b':' {
             return Err(Refusal::FieldSyntax);
         }
-        let known = fields.push_line(start..end, header.name.len());
+        let known = fields.push_line(start..end, header.name.len(), value);
         // RFC 9110 §5.6.3 takes a tab for white space; not every back end does where it frames.
         let frames = matches!(known, Known::ContentLength | Known::TransferEncoding | Known::Host);
         if frames && lines[name_end..end].contains(&b'\t') {

@@ -1,5 +1,6 @@
 //! The bytes below HTTP: a TCP connection, with or without TLS.
 
+use crate::socket::Socket;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -14,7 +15,7 @@ pub enum Transport {
     /// Plain TCP.
     Tcp(TcpStream),
     /// TLS over TCP.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Transport {
@@ -23,7 +24,7 @@ impl Transport {
     pub fn tcp(&self) -> &TcpStream {
         match self {
             Self::Tcp(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Tls(stream) => stream.get_ref().0.tcp(),
         }
     }
 
@@ -54,10 +55,18 @@ impl Transport {
     /// Whether there is surely nothing to read; wakes the task when that changes.
     #[must_use]
     pub fn poll_silent(&self, cx: &mut Context<'_>) -> bool {
+        !self.holds_input() && self.tcp().poll_read_ready(cx).is_pending()
+    }
+
+    /// Whether bytes, or the end of the stream, have been read from the socket and not yet from here.
+    fn holds_input(&self) -> bool {
         match self {
-            Self::Tcp(stream) => stream.poll_read_ready(cx).is_pending(),
-            // Decrypted bytes may wait although the socket is silent.
-            Self::Tls(_) => false,
+            Self::Tcp(_) => false,
+            Self::Tls(stream) => {
+                let (socket, session) = stream.get_ref();
+                // TLS wants nothing more while decrypted bytes wait.
+                socket.has_input() || !session.wants_read()
+            }
         }
     }
 
@@ -66,13 +75,15 @@ impl Transport {
     /// It asks the reactor and makes no system call.
     #[must_use]
     pub fn is_stirring(&self) -> bool {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        self.tcp().poll_read_ready(&mut cx).is_ready()
+        !self.poll_silent(&mut Context::from_waker(std::task::Waker::noop()))
     }
 
     /// Like [`Transport::is_stirring`], but asks the kernel, for requests that cannot be sent twice.
     #[must_use]
     pub fn is_stirring_now(&self) -> bool {
+        if self.holds_input() {
+            return true;
+        }
         let mut byte = [std::mem::MaybeUninit::uninit()];
         match socket2::SockRef::from(self.tcp()).peek(&mut byte) {
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,

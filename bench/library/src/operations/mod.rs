@@ -13,6 +13,7 @@ pub mod memory;
 mod pipeline;
 mod pool;
 mod rate_limit;
+mod registry;
 mod retry;
 mod threads;
 mod timeout;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Operation> {
         rate_limit::operations(),
         bulkhead::operations(),
         adaptive::operations(),
+        registry::operations(),
         events::operations(),
         retry::operations(),
         timeout::operations(),

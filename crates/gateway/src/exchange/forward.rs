@@ -11,6 +11,7 @@ use crate::stats::Failure;
 use crate::timer::{Timer, after, nearer};
 use crate::upstream::{ConnectError, Lease, LeaseError, Upstream};
 use http::{Method, StatusCode};
+use std::future::Future;
 use std::task::{Context, Poll};
 use tidegate_wire::framing::BodyLength;
 use tidegate_wire::h1::HeadError;
@@ -65,7 +66,7 @@ impl Exchange<'_> {
         self.prepare_forward();
         let _in_flight = upstream.meter.sent();
         let mut upload = Pump::new(self.context.body_limit, timer.now());
-        let mut lease = self.lease(upstream, timer, false).await?;
+        let mut lease = self.lease(peer, upstream, timer, false).await?;
         loop {
             self.context.attempts += 1;
             self.context.endpoint = Some(lease.pool().name().clone());
@@ -89,7 +90,7 @@ impl Exchange<'_> {
                     lease.retire();
                     drop(lease);
                     upload = Pump::new(self.context.body_limit, timer.now());
-                    lease = self.lease(upstream, timer, lost.reached != Reached::No).await?;
+                    lease = self.lease(peer, upstream, timer, lost.reached != Reached::No).await?;
                 }
                 Err(lost) => {
                     count_failure(upstream, Some(lost.fault));
@@ -122,16 +123,29 @@ impl Exchange<'_> {
         }
     }
 
-    async fn lease(&self, upstream: &Upstream, timer: &mut Timer, fresh: bool) -> Result<Lease, Fault> {
+    /// A connection, waited for as long as the client does.
+    async fn lease(
+        &self,
+        peer: &mut Peer,
+        upstream: &Upstream,
+        timer: &mut Timer,
+        fresh: bool,
+    ) -> Result<Lease, Fault> {
         let careful = !self.scratch.request.method.is_safe();
         if !fresh && let Some(lease) = upstream.reuse(careful, timer.now()) {
             return Ok(lease);
         }
-        let leased = Box::pin(upstream.lease(fresh, careful)).await;
+        let mut leasing = Box::pin(upstream.lease(fresh, careful));
+        let leased = timer.drive(|cx, _| match leasing.as_mut().poll(cx) {
+            Poll::Pending if client_left(cx, peer) => Poll::Ready(None),
+            leased => leased.map(Some),
+        });
+        let leased = leased.await;
         timer.refresh();
         let error = match leased {
-            Ok(lease) => return Ok(lease),
-            Err(error) => error,
+            Some(Ok(lease)) => return Ok(lease),
+            Some(Err(error)) => error,
+            None => return Err(Fault::ClientLeft),
         };
         let fault = match error {
             LeaseError::Exhausted => Fault::PoolExhausted,

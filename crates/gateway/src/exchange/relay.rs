@@ -59,6 +59,11 @@ impl Exchange<'_> {
         let head = &mut self.scratch.response;
         let upstream = lease.peer().map_err(|_| Fault::UpstreamClosed)?;
         let mut length = response_length(head, method)?;
+        let bodiless = has_no_body(head.status, method);
+        // An HTTP/2 answer without content may still end in trailers.
+        if length == BodyLength::None && !bodiless && !upstream.has_received_all() {
+            length = BodyLength::Exact(0);
+        }
         upstream.begin_body(length);
         let keep = head.version == Version::Http11
             && length != BodyLength::UntilClose
@@ -69,7 +74,6 @@ impl Exchange<'_> {
         hygiene::remove_connection_fields(&mut head.fields);
         // What the client sent behind a refused upgrade is nobody's message.
         self.context.close |= self.context.upgrade.is_some();
-        let bodiless = has_no_body(head.status, method);
         // What HEAD and 304 say of a length is information about another answer; 204 has none
         // (RFC 9110 §8.6). Everywhere else the length is written where the body is framed.
         if !bodiless || head.status == StatusCode::NO_CONTENT {

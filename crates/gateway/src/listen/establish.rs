@@ -13,6 +13,7 @@ use std::time::Instant;
 use tidegate_wire::buffer::ReadBuffer;
 use tidegate_wire::h1::{Connection, Preface};
 use tidegate_wire::proxy_protocol;
+use tidegate_wire::socket::Socket;
 use tidegate_wire::transport::Transport;
 use tokio::net::TcpStream;
 
@@ -72,7 +73,7 @@ async fn handshake(door: &Door, mut stream: TcpStream, address: SocketAddr) -> i
         address = header.source.unwrap_or(address);
     }
     let transport = match &door.tls {
-        Some(acceptor) => Transport::Tls(Box::new(acceptor.accept(stream).await?.into())),
+        Some(acceptor) => Transport::Tls(Box::new(acceptor.accept(Socket::from(stream)).await?.into())),
         None => Transport::Tcp(stream),
     };
     Ok((transport, address))

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tidegate_wire::socket::Socket;
 use tidegate_wire::transport::Transport;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -135,7 +136,7 @@ impl Connector {
         let Some((connector, name)) = &self.tls else {
             return Ok((Transport::Tcp(stream), fixed));
         };
-        let stream = connector.connect(name.clone(), stream).await?;
+        let stream = connector.connect(name.clone(), Socket::from(stream)).await?;
         let spoken = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Spoken::Http2,
             Some(_) => Spoken::Http1,

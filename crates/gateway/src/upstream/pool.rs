@@ -13,10 +13,15 @@ use crate::stats::{Held, Upstream as Gauge, UpstreamMeter};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tidegate_wire::h1;
 use tidegate_wire::peer::Peer;
 use tokio::sync::Notify;
+
+/// After so long the kernel is asked about a connection before it carries a request that cannot be sent
+/// twice: an idle timeout of the endpoint may have run out since the reactor was asked. One that was
+/// in use a moment ago is closed, if at all, with its last answer, and that the reactor has told.
+const RESTED: Duration = Duration::from_millis(100);
 
 /// The connections to one endpoint.
 pub(crate) struct Pool {
@@ -100,8 +105,8 @@ impl Pool {
 
     /// A connection: an idle one, a shared one, or a new one, in that order; `fresh` insists on new.
     ///
-    /// `careful` asks the kernel whether an idle connection still stands, for requests that must
-    /// not be lost to one that was closed a moment ago.
+    /// `careful` asks the kernel whether a connection that has rested still stands, for requests that
+    /// must not be lost to one that was closed a moment ago.
     pub(crate) async fn lease(self: &Rc<Self>, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
         // Whoever comes while a connection is opened that many can share waits for that one.
         while !fresh && self.links.await_opening().await.map_err(LeaseError::Connect)? {
@@ -157,7 +162,7 @@ impl Pool {
         }
         let mut idle = self.idle.borrow_mut();
         while let Some(candidate) = idle.pop() {
-            if candidate.is_sound(careful) {
+            if candidate.is_sound(careful, now) {
                 self.busy.set(self.busy.get() + 1);
                 return Some(Lease::exclusive(self, candidate.exclusive, true));
             }
@@ -237,20 +242,21 @@ impl Pool {
         self.idle.borrow_mut().retain(|idle| {
             now - idle.since < limits.idle_timeout
                 && limits.max_lifetime.is_none_or(|lifetime| now - idle.exclusive.opened.at < lifetime)
-                && idle.is_sound(false)
+                && idle.is_sound(false, now)
         });
         self.links.sweep(limits, now);
     }
 }
 
 impl Idle {
-    fn is_sound(&self, careful: bool) -> bool {
+    fn is_sound(&self, careful: bool, now: Instant) -> bool {
         let Peer::H1(connection) = &self.exclusive.peer else {
             return false;
         };
         let transport = connection.transport();
+        let rested = now.saturating_duration_since(self.since) >= RESTED;
         // The reactor may still hold an old event; then the kernel knows.
-        !(careful || transport.is_stirring()) || !transport.is_stirring_now()
+        !(transport.is_stirring() || careful && rested) || !transport.is_stirring_now()
     }
 }
 

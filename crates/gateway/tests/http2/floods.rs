@@ -1,6 +1,6 @@
 //! Clients that send what is of no use: the connection ends, and the work behind it is bounded.
 
-use crate::rig::{Rig, goodbye, read_through, resets};
+use crate::rig::{Rig, ends_stream, goodbye, read_through, resets};
 use serde_json::json;
 use tidegate_testkit::client::RawClient;
 use tidegate_testkit::http2::frames::{
@@ -111,6 +111,29 @@ fn streams_beyond_the_limit_are_refused_and_then_the_connection_ends() {
     let rig = Rig::with(recorder.address(), json!({ "http2": { "max_concurrent_streams": 4 } }), json!({}));
     check_flood(&rig, "streams that are never reset", |number| headers(stream(number), &frames::get("/held"), true));
     assert!(recorder.connections() <= 4);
+}
+
+#[test]
+fn what_is_refused_before_it_is_a_request_is_counted() {
+    let recorder = Recorder::start();
+    let rig = Rig::with(recorder.address(), json!({ "limits": { "head": "8KiB", "target": "4KiB" } }), json!({}));
+    let mut client = rig.open();
+    let large = vec![b'x'; 9000];
+    let cases = [("connection", &large[..1]), ("x", &large[..]), ("te", &large[..1]), ("x", &large[..])];
+    for (count, (name, value)) in (1..).zip(cases) {
+        let stream = stream(count);
+        let fields = [frames::get("/evil"), block(&[(name, value)])].concat();
+        client.send(headers(stream, &fields, true));
+        read_through(&mut client, |frame| {
+            frame.stream == stream && matches!(frame.kind, kind::HEADERS | kind::RST_STREAM)
+        });
+        assert_eq!(rig.protocol_errors(), u64::from(count), "{name}");
+    }
+    rig.probe();
+    client.send(headers(stream(9), &frames::get("/own"), true));
+    read_through(&mut client, |frame| ends_stream(frame, stream(9)));
+    assert_eq!(rig.protocol_errors(), 4, "what is answered is not refused");
+    assert!(recorder.requests().is_empty());
 }
 
 #[test]

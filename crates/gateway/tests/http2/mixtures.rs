@@ -9,10 +9,11 @@ use tidegate_testkit::gate::Gate;
 use tidegate_testkit::http1::BodyReader;
 use tidegate_testkit::http2::frames::{self, Frame, block, data, headers, kind, status};
 use tidegate_testkit::http2::{Http2Client, Http2Recorder, Http2Step};
-use tidegate_testkit::recorder::{Recorder, Step, response};
+use tidegate_testkit::recorder::{Recorder, Step, chunked, response};
 
 const NO_ERROR: u32 = 0;
 const INTERNAL_ERROR: u32 = 2;
+const CANCEL: u32 = 8;
 
 fn url(target: &str) -> String {
     format!("http://a.test{target}")
@@ -304,4 +305,75 @@ fn trailers_of_requests_say_nothing_that_a_head_says() {
     assert_eq!(seen[0].trailers.iter().collect::<Vec<_>>(), [("digest", "4")]);
     let seen = http2.wait_for("the end", |seen| seen.first().filter(|seen| seen.complete).cloned());
     assert_eq!(seen.trailers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), ["digest"]);
+}
+
+#[test]
+fn the_last_bytes_of_a_chunked_answer_end_the_stream() {
+    let recorder = Recorder::with(|_| {
+        let answer = chunked("200 OK", &[], &[b"one", b"two"], &[]);
+        vec![Step::AwaitRequest, Step::Send(answer)]
+    });
+    let rig = Rig::to_http1(recorder.address());
+    let mut client = rig.open();
+    for stream in [1, 3] {
+        client.send(headers(stream, &frames::get("/"), true));
+        let seen = read_through(&mut client, |frame| ends_stream(frame, stream));
+        let data: Vec<&Frame> = seen.iter().filter(|frame| frame.kind == kind::DATA).collect();
+        assert_eq!(data.iter().flat_map(|frame| frame.payload.clone()).collect::<Vec<u8>>(), b"onetwo");
+        assert!(data.iter().all(|frame| !frame.payload.is_empty()), "{data:#?}");
+    }
+    assert_eq!(recorder.connections(), 1, "the upstream's connection is used again");
+}
+
+#[test]
+fn a_client_that_leaves_the_queue_for_a_connection_gives_its_place_up() {
+    for leaves_http2 in [false, true] {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let recorder = Recorder::with(move |seen| match seen.target.as_str() {
+            "/held" => vec![Step::AwaitRequest, Step::AwaitGate(held.clone()), Step::Answer],
+            _ => vec![Step::AwaitRequest, Step::Answer],
+        });
+        let pool = json!({ "max_connections": 1, "max_idle": 1, "max_waiting": 1, "max_wait": "1m" });
+        let rig = Rig::with(recorder.address(), json!({}), json!({ "pool": pool }));
+        let ask = |target: &str| {
+            let mut client = rig.connect();
+            client.send(format!("GET {target} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+            client
+        };
+        let mut first = ask("/held");
+        recorder.wait_for_target("/held");
+        if leaves_http2 {
+            let mut second = rig.open();
+            second.send(headers(1, &frames::get("/left"), true));
+            rig.probe();
+            second.send(frames::rst_stream(1, CANCEL));
+            rig.probe();
+        } else {
+            let second = ask("/left");
+            rig.probe();
+            second.reset();
+            rig.probe();
+        }
+        let mut third = ask("/next");
+        rig.probe();
+        gate.open();
+        assert_eq!(first.read_response("GET").expect("an answer").status, 200);
+        assert_eq!(third.read_response("GET").expect("an answer").status, 200, "HTTP/2: {leaves_http2}");
+        assert!(recorder.requests_for("/left").is_empty());
+    }
+}
+
+#[test]
+fn a_doubtful_host_ends_the_connection() {
+    let recorder = Recorder::start();
+    let rig = Rig::to_http1(recorder.address());
+    for host in ["", "Host: a.test\r\nHost: b.test\r\n", "Host: a b\r\n"] {
+        let mut client = rig.connect();
+        client.send(format!("GET /evil HTTP/1.1\r\n{host}\r\nGET /hidden HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+        let answer = client.read_response("GET").expect("an answer");
+        assert_eq!((answer.status, answer.fields.first("connection")), (400, Some("close")), "{host:?}");
+        assert!(client.read_to_end().0.is_empty(), "{host:?}");
+    }
+    assert!(recorder.requests().is_empty());
 }

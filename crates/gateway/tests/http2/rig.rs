@@ -51,6 +51,11 @@ impl Rig {
         self.address
     }
 
+    /// Violations of HTTP by clients that were counted so far.
+    pub(crate) fn protocol_errors(&self) -> u64 {
+        self.registry.listeners()[0].totals().protocol_errors
+    }
+
     /// A plain connection on which nothing was said yet.
     pub(crate) fn connect(&self) -> RawClient {
         RawClient::connect(self.address)

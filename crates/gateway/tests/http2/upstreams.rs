@@ -1,6 +1,6 @@
 //! HTTP/2 upstreams: which connection a request goes on, and when it is sent again.
 
-use crate::rig::{RawUpstream, Rig, ends_stream, read_through};
+use crate::rig::{RawConnection, RawUpstream, Rig, ends_stream, read_through};
 use http::Request;
 use serde_json::json;
 use tidegate_testkit::client::RawClient;
@@ -246,4 +246,32 @@ fn an_answer_of_another_length_than_it_says_is_a_cut() {
         let is_whole = exchange.finish().is_ok_and(|answer| answer.status == 200 && answer.end.is_ok());
         assert!(!is_whole, "{length} for {said:?}");
     }
+}
+
+#[test]
+fn trailers_come_also_behind_no_content() {
+    let upstream = RawUpstream::start();
+    let rig = Rig::to_http2(upstream.address());
+    let mut client = Http2Client::connect(rig.address());
+    let exchange = client.begin(Request::get("http://a.test/").body(()).expect("valid"), true).expect("a stream");
+    let mut connection = upstream.accept(&[]);
+    let answer = |connection: &mut RawConnection| {
+        let stream = connection.next_request();
+        let head = [indexed(8), frames::block(&[("content-length", b"0")])].concat();
+        connection.send(headers(stream, &head, false));
+        connection.send(headers(stream, &frames::block(&[("x-sum", b"7")]), true));
+    };
+    answer(&mut connection);
+    let seen = exchange.finish().expect("an answer");
+    assert!(seen.end.is_ok() && seen.body.is_empty(), "{seen:?}");
+    assert_eq!((seen.status, seen.field("content-length")), (200, Some("0")));
+    assert_eq!(seen.trailers.get("x-sum").map(http::HeaderValue::as_bytes), Some(&b"7"[..]));
+    // HTTP/1 has no place for them behind a length.
+    let mut client = asking(&rig, &get("/"));
+    answer(&mut connection);
+    let seen = client.read_response("GET").expect("an answer");
+    assert!(seen.is_complete() && seen.fields.first("content-length") == Some("0"), "{seen:?}");
+    client.send(get("/"));
+    answer(&mut connection);
+    assert_eq!(client.read_response("GET").expect("another answer").status, 200);
 }

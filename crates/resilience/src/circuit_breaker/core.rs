@@ -106,7 +106,8 @@ impl Machine {
         }
         let generation = seen.generation.wrapping_add(1);
         self.until.store(until(*reopenings).as_nanos(), Ordering::Relaxed);
-        self.probes.store(u64::from(generation) << 32, Ordering::Relaxed);
+        // An exchange like all others of this word, so that each of them is before it or after it.
+        self.probes.swap(u64::from(generation) << 32, Ordering::Relaxed);
         *reopenings = match to {
             CircuitState::Open => reopenings.saturating_add(1),
             CircuitState::HalfOpen => *reopenings,

@@ -205,3 +205,45 @@ fn a_truncated_answer_of_an_upstream_is_cut() {
         }
     }
 }
+
+/// Answers the first request on each connection, and sends an answer that nobody asked for right behind
+/// it, in a TLS record of its own. The first is as long as what the gateway reads at once, so that the
+/// second is decrypted and left where it is.
+fn talkative_upstream(config: Arc<ServerConfig>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let (Ok(mut socket), config) = (socket, Arc::clone(&config)) else { return };
+            std::thread::spawn(move || {
+                let mut connection = ServerConnection::new(config).expect("a valid configuration");
+                let mut request = [0; 1024];
+                let _ = Stream::new(&mut connection, &mut socket).read(&mut request);
+                let head = "HTTP/1.1 200 OK\r\nContent-Length: 16342\r\n\r\n";
+                let own = format!("{head}{}", "o".repeat(16 * 1024 - head.len()));
+                for answer in [own.as_str(), "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"] {
+                    connection.writer().write_all(answer.as_bytes()).expect("room for two answers");
+                }
+                let _ = connection.write_tls(&mut socket);
+                // Until the gateway closes the connection.
+                while socket.read(&mut request).is_ok_and(|count| count > 0) {}
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_is_given_to_nobody() {
+    let place = folder();
+    let authority = Authority::new("test authority");
+    let issued = authority.issue(place.path(), "back", &["back.test"]);
+    authority.write(place.path());
+    let upstream = talkative_upstream(authority.server_config(&issued, &["http/1.1"]));
+    let upstream = format!("{{ endpoints: [ \"{upstream}\" ], tls: {{ ca: authority.pem, server_name: back.test }} }}");
+    let gateway = start(place, "", &upstream);
+    for number in 0..5 {
+        let answer = RawClient::connect(gateway.address(0)).get(&format!("/{number}"));
+        assert_eq!((answer.status, answer.body.len()), (200, 16_342), "request {number}");
+    }
+}

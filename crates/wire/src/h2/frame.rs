@@ -26,6 +26,7 @@ const PREFACE: usize = 24;
 pub(super) struct FrameHead {
     pub(super) kind: u8,
     pub(super) length: u32,
+    pub(super) stream: u32,
     flags: u8,
     /// The error code of RST_STREAM; zero in all other frames.
     pub(super) code: u32,
@@ -97,7 +98,9 @@ impl FrameReader {
             HEAD_AND_CODE => u32::from_be_bytes([self.head[9], self.head[10], self.head[11], self.head[12]]),
             _ => 0,
         };
-        FrameHead { kind: self.head[3], length: self.length(), flags: self.head[4], code }
+        // RFC 9113 §4.1: the highest bit is reserved.
+        let stream = u32::from_be_bytes([self.head[5] & 0x7f, self.head[6], self.head[7], self.head[8]]);
+        FrameHead { kind: self.head[3], length: self.length(), stream, flags: self.head[4], code }
     }
 }
 
@@ -121,11 +124,11 @@ mod tests {
         stream.extend(frame(kind::RST_STREAM, 0, &[0, 0]));
         stream.extend(frame(kind::HEADERS, 5, &[3; 70_000]));
         let expected = [
-            FrameHead { kind: kind::SETTINGS, length: 0, flags: 0, code: 0 },
-            FrameHead { kind: kind::DATA, length: 300, flags: 1, code: 0 },
-            FrameHead { kind: kind::RST_STREAM, length: 4, flags: 0, code: 8 },
-            FrameHead { kind: kind::RST_STREAM, length: 2, flags: 0, code: 0 },
-            FrameHead { kind: kind::HEADERS, length: 70_000, flags: 5, code: 0 },
+            FrameHead { kind: kind::SETTINGS, length: 0, stream: 1, flags: 0, code: 0 },
+            FrameHead { kind: kind::DATA, length: 300, stream: 1, flags: 1, code: 0 },
+            FrameHead { kind: kind::RST_STREAM, length: 4, stream: 1, flags: 0, code: 8 },
+            FrameHead { kind: kind::RST_STREAM, length: 2, stream: 1, flags: 0, code: 0 },
+            FrameHead { kind: kind::HEADERS, length: 70_000, stream: 1, flags: 5, code: 0 },
         ];
         for size in [1, 2, 9, 10, 13, 64, 1000, stream.len()] {
             let mut reader = FrameReader::of_client();

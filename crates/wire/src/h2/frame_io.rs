@@ -7,6 +7,7 @@
 
 use super::conduct::{Conduct, Tolerance};
 use super::frame::{FrameHead, FrameReader, kind};
+use super::refusals::Refusals;
 use crate::buffer::ReadBuffer;
 use crate::transport::Transport;
 use std::cell::RefCell;
@@ -57,6 +58,7 @@ struct Inner {
     going_away: bool,
     /// Of a client; upstreams are trusted.
     conduct: Option<Conduct>,
+    refusals: Refusals,
 }
 
 impl FrameIo {
@@ -106,6 +108,17 @@ impl FrameWatch {
         self.0.borrow().resets
     }
 
+    /// Notes that the request of a stream has come out of `h2`.
+    pub fn accepted(&self, stream: h2::StreamId) {
+        self.0.borrow_mut().refusals.accepted(stream.into());
+    }
+
+    /// How many requests of a client `h2` has refused by itself.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.0.borrow().refusals.count()
+    }
+
     /// How the peer takes what waits for it; none where nothing waits.
     #[must_use]
     pub fn stall(&self) -> Option<Stall> {
@@ -146,6 +159,7 @@ impl Inner {
             settings: false,
             going_away: false,
             conduct: None,
+            refusals: Refusals::default(),
         }
     }
 
@@ -169,11 +183,14 @@ impl Inner {
 
     fn note_received(&mut self, bytes: &[u8]) {
         self.received = self.received.wrapping_add(bytes.len() as u64);
-        let Self { reading, conduct, resets, settings, going_away, .. } = self;
+        let Self { reading, conduct, refusals, resets, settings, going_away, .. } = self;
         reading.read(bytes, |head| {
             *resets += u64::from(head.kind == kind::RST_STREAM);
             match conduct {
-                Some(conduct) => conduct.received(head, clock),
+                Some(conduct) => {
+                    refusals.received(head);
+                    conduct.received(head, clock);
+                }
                 None => *going_away |= head.kind == kind::GOAWAY,
             }
             *settings |= is_settings(head);
@@ -201,7 +218,11 @@ impl Inner {
             return;
         }
         if let Some(conduct) = &mut self.conduct {
-            self.writing.read(bytes, |head| conduct.sent(head, clock));
+            let refusals = &mut self.refusals;
+            self.writing.read(bytes, |head| {
+                refusals.sent(head);
+                conduct.sent(head, clock);
+            });
         }
         while self.gathered.room().len() < bytes.len() {
             self.gathered.grow();

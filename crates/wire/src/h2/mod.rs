@@ -7,6 +7,7 @@
 //! | body bytes that wait to leave, bounded per connection | [`Outbox`] |
 //! | the byte stream below: writes gathered, frames watched | [`FrameIo`], [`FrameWatch`] |
 //! | what a client may do that is of no use | [`Tolerance`] |
+//! | requests that `h2` refuses by itself | `refusals` |
 //! | whether a quiet peer is still there | [`Pulse`] |
 //!
 //! What the `h2` crate bounds itself is not repeated here: CONTINUATION frames and the size of a
@@ -18,6 +19,7 @@ mod frame;
 mod frame_io;
 mod message;
 mod pulse;
+mod refusals;
 mod stream;
 
 pub use chunk::{Chunk, Outbox};

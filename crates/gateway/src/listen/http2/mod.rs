@@ -61,6 +61,8 @@ struct Session {
     /// Streams that the client had reset before this wake-up.
     resets: u64,
     idle_since: Instant,
+    /// Streams that were refused before this wake-up.
+    refusals: u64,
     /// The client was told to send no more requests.
     leaving: bool,
 }
@@ -155,6 +157,7 @@ impl Session {
             presence,
             requests: 0,
             resets: 0,
+            refusals: 0,
             idle_since: now,
             leaving: false,
         }
@@ -190,6 +193,7 @@ impl Session {
             return Poll::Ready(Event::Ended(ended));
         }
         self.resets = self.watch.resets();
+        self.count_refusals();
         if self.watch.misbehaves() {
             return Poll::Ready(Event::Flooded);
         }
@@ -218,6 +222,16 @@ impl Session {
         self.connection.poll_closed(cx)
     }
 
+    /// Counts the requests that `h2` has refused by itself: they have no exchange that would.
+    fn count_refusals(&mut self) {
+        let refusals = self.watch.refusals();
+        for _ in self.refusals..refusals {
+            tracing::debug!(address = %self.client.address, "HTTP/2 request refused");
+            self.client.listener.meter.protocol_error();
+        }
+        self.refusals = refusals;
+    }
+
     /// What must end because of the time.
     fn poll_time(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<Event> {
         loop {
@@ -240,6 +254,7 @@ impl Session {
     }
 
     fn begin(&mut self, request: http::Request<RecvStream>, mut respond: SendResponse<Chunk>, now: Instant) {
+        self.watch.accepted(respond.stream_id());
         self.idle_since = now;
         self.requests += 1;
         let most = self.client.listener.plan.limits.requests_per_connection;
