@@ -28,7 +28,7 @@ pub struct View {
     pipelines: HashMap<Name, Built, RandomState>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Built {
     Shared(Pipeline),
     PerKey(Arc<KeyedPipelines>),
@@ -125,8 +125,9 @@ impl View {
         });
         let policies = policies.collect();
         let pipelines = blueprint.pipelines.iter().map(|(name, course)| {
-            let slots = slots(course, &blueprint, &policies);
-            (name.clone(), self.build(name, course, slots, environment))
+            let kept = self.pipelines.get(name).filter(|_| self.blueprint.is_same(name, &blueprint)).cloned();
+            let build = || self.build(name, course, slots(course, &blueprint, &policies), environment);
+            (name.clone(), kept.unwrap_or_else(build))
         });
         Self { pipelines: pipelines.collect(), policies, document, blueprint }
     }
