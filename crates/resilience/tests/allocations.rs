@@ -14,8 +14,8 @@ use allocation_counter::measure;
 use tidegate_resilience::{
     Adaptive, AdaptiveOptions, BreakerWindow, Bulkhead, BulkheadOptions, Call, CircuitBreaker, CircuitBreakerOptions,
     Clock, Document, Environment, FixedWindow, Guard, Hedge, HedgeOptions, KeyedRateLimiter, LeakyBucket, Manage,
-    ManualClock, Pipeline, PolicyOptions, Pool, PoolOptions, RateLimitOptions, RateLimiter, Registry, Retry,
-    RetryBudget, RetryBudgetOptions, RetryOptions, SlidingWindow, Timeout, TimeoutOptions,
+    ManualClock, Pipeline, PolicyOptions, Pool, PoolOptions, Protection, RateLimitOptions, RateLimiter, Registry,
+    Retry, RetryBudget, RetryBudgetOptions, RetryOptions, SlidingWindow, Timeout, TimeoutOptions,
 };
 
 /// More calls than a window of 100 holds, so that its end is reached.
@@ -123,19 +123,20 @@ fn budget() {
     });
 }
 
+/// A pool of numbers.
+struct Numbers;
+
+impl Manage for Numbers {
+    type Resource = u32;
+    type Error = Infallible;
+
+    fn connect(&self) -> impl Future<Output = Result<u32, Infallible>> + Send {
+        ready(Ok(7))
+    }
+}
+
 #[test]
 fn pool() {
-    struct Numbers;
-
-    impl Manage for Numbers {
-        type Resource = u32;
-        type Error = Infallible;
-
-        fn connect(&self) -> impl Future<Output = Result<u32, Infallible>> + Send {
-            ready(Ok(7))
-        }
-    }
-
     let pool = Pool::new("numbers", Numbers, &PoolOptions::default()).expect("the defaults are valid");
     allocates_nothing(|| drop(at_once(pool.acquire()).expect("a resource is idle")));
 }
@@ -148,6 +149,25 @@ fn look_up() {
     allocates_nothing(|| assert!(registry.circuit_breaker("db").is_some()));
     let view = registry.view();
     allocates_nothing(|| assert!(view.circuit_breaker("db").is_some()));
+}
+
+#[test]
+fn protected_by_name() {
+    let breaker = PolicyOptions::CircuitBreaker(CircuitBreakerOptions::default());
+    let limit = PolicyOptions::KeyedRateLimit(RateLimitOptions::per_second(RATE));
+    let policies = [("db".to_owned(), breaker), ("api".to_owned(), limit)].into();
+    let registry = Registry::new(&Document { policies, ..Default::default() }, &Environment::default());
+    let registry = registry.expect("valid options");
+    let protection = Protection::new().rate_limit("api").circuit_breaker("db").call(Call::new().key("ann"));
+    allocates_nothing(|| {
+        let call = registry.execute_protected(protection.clone(), async || Ok::<_, Infallible>(()));
+        at_once(call).expect("there is room");
+    });
+    let pool = Pool::new("numbers", Numbers, &PoolOptions::default()).expect("the defaults are valid");
+    allocates_nothing(|| {
+        let call = registry.execute_with_pool(protection.clone(), &pool, async |_: &mut u32| Ok::<_, Infallible>(()));
+        at_once(call).expect("a resource is idle");
+    });
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::pool::PoolOptions;
 use crate::rate_limit::{FixedWindow, LeakyBucket, RateLimitOptions};
 use crate::registry::{Document, PerKeyOptions, PipelineOptions, PolicyOptions};
 use crate::timeout::TimeoutOptions;
+use crate::units::Ratio;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -212,6 +213,29 @@ async fn a_database_that_is_down_trips_the_breaker() {
     }
     assert_eq!(bench.registry.circuit_breaker("db").unwrap().state(), CircuitState::Open);
     assert_eq!(bench.used(), 2, "these calls were made");
+}
+
+#[tokio::test]
+async fn the_wait_for_a_resource_does_not_make_a_call_slow() {
+    let bench = bench();
+    let pool = bench.pool(1);
+    let mut document = bench.registry.document();
+    let slow = CircuitBreakerOptions { slow_call_rate: Some(Ratio::ONE), slow_call: SECOND, ..Default::default() };
+    document.policies.insert("db".to_owned(), PolicyOptions::CircuitBreaker(slow));
+    bench.registry.apply(&document).unwrap();
+    let busy = pool.acquire().await.unwrap();
+    let mut call = pin!(bench.registry.execute_with_pool(all(), &pool, async |_| Ok::<_, io::Error>(())));
+    assert!(poll_once(call.as_mut()).is_pending());
+    bench.clock.advance(2 * SECOND);
+    drop(busy);
+    call.await.unwrap();
+    let slowly = async || {
+        bench.clock.advance(SECOND);
+        Ok::<_, ()>(())
+    };
+    assert_eq!(bench.registry.execute_protected(all(), slowly).await, Ok(()));
+    let stats = bench.registry.circuit_breaker("db").unwrap().stats();
+    assert_eq!((stats.succeeded, stats.slow), (2, 1), "only the one that took its time itself");
 }
 
 #[tokio::test]

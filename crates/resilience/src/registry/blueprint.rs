@@ -26,7 +26,7 @@ pub(super) struct Blueprint {
 }
 
 /// One policy.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Part {
     pub(super) options: PolicyOptions,
     /// Whether each key has its own.
@@ -34,7 +34,7 @@ pub(super) struct Part {
 }
 
 /// One pipeline.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Course {
     pub(super) steps: Vec<Name>,
     pub(super) per_key: Option<PerKeyOptions>,
@@ -55,6 +55,16 @@ impl Blueprint {
             check.pipeline(name, options);
         }
         if check.problems.is_empty() { Ok(check.blueprint) } else { Err(Problems(check.problems)) }
+    }
+
+    /// Whether a pipeline is the same in another blueprint, with the options of all its policies.
+    pub(super) fn is_same(&self, pipeline: &Name, other: &Self) -> bool {
+        match (self.pipelines.get(pipeline), other.pipelines.get(pipeline)) {
+            (Some(here), Some(there)) if here == there => {
+                here.steps.iter().all(|step| self.policies.get(step) == other.policies.get(step))
+            }
+            _ => false,
+        }
     }
 }
 

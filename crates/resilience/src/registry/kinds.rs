@@ -13,6 +13,7 @@ use crate::rate_limit::{KeyedRateLimitStats, KeyedRateLimiter, RateLimitOptions,
 use crate::retry::{Retry, RetryOptions, RetryStats};
 use crate::timeout::{Timeout, TimeoutOptions, TimeoutStats};
 
+#[cfg(feature = "serde")]
 use super::document::StepOptions;
 use super::{Registry, View};
 

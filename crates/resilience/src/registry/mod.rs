@@ -63,7 +63,7 @@ pub(crate) use view::unknown;
 
 use crate::clock::Reading;
 use crate::error::Rejection;
-use crate::event::Happening;
+use crate::event::{Happening, Listener};
 use crate::name::Name;
 use crate::pipeline::Pipeline;
 use crate::policies::Step;
@@ -159,6 +159,12 @@ impl Registry {
 
     pub(crate) fn environment(&self) -> &Environment {
         &self.inner.environment
+    }
+
+    /// Listens to what all of its policies tell, and to the documents that it takes over: see
+    /// [`Events`](crate::Events).
+    pub fn subscribe(&self, capacity: usize) -> Listener {
+        self.inner.environment.events.subscribe(capacity)
     }
 
     /// The document in force.

@@ -28,7 +28,7 @@ pub struct View {
     pipelines: HashMap<Name, Built, RandomState>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Built {
     Shared(Pipeline),
     PerKey(Arc<KeyedPipelines>),
@@ -125,8 +125,9 @@ impl View {
         });
         let policies = policies.collect();
         let pipelines = blueprint.pipelines.iter().map(|(name, course)| {
-            let slots = slots(course, &blueprint, &policies);
-            (name.clone(), self.build(name, course, slots, environment))
+            let kept = self.pipelines.get(name).filter(|_| self.blueprint.is_same(name, &blueprint)).cloned();
+            let build = || self.build(name, course, slots(course, &blueprint, &policies), environment);
+            (name.clone(), kept.unwrap_or_else(build))
         });
         Self { pipelines: pipelines.collect(), policies, document, blueprint }
     }
@@ -159,20 +160,8 @@ fn slots(course: &Course, blueprint: &Blueprint, policies: &HashMap<Name, Step, 
     course.steps.iter().filter_map(slot).collect()
 }
 
-/// A pipeline of these steps. A hedge inside of a retry charges its budget.
-pub(super) fn assemble(name: Name, mut steps: Vec<Step>, environment: &Environment) -> Pipeline {
-    let mut budget = None;
-    for step in &mut steps {
-        match step {
-            Step::Retry(retry) => budget = Some(retry.budget().clone()),
-            Step::Hedge(hedge) => {
-                if let Some(budget) = &budget {
-                    *hedge = hedge.clone().with_budget(budget.clone());
-                }
-            }
-            _ => {}
-        }
-    }
+/// A pipeline of steps that are known to go together.
+pub(super) fn assemble(name: Name, steps: Vec<Step>, environment: &Environment) -> Pipeline {
     Pipeline::new(name, placed(steps), environment)
 }
 

@@ -86,6 +86,23 @@ fn everything_that_is_wrong_is_said_at_once_and_where() {
 }
 
 #[test]
+fn names_and_numbers_of_keys_have_bounds() {
+    let named = |name: &str| Registry::new(&document([(name, bulkhead(1))], []), &environment().1);
+    assert!(named(&"n".repeat(128)).is_ok() && named("a").is_ok());
+    assert!(named(&"n".repeat(129)).is_err() && named("").is_err());
+    let keys = |most| Registry::new(&document([], [("p", per_key(most, [bulkhead(1)]))]), &environment().1);
+    assert!(keys(1).is_ok() && keys(1_000_000).is_ok());
+    assert!(keys(0).is_err() && keys(1_000_001).is_err());
+}
+
+#[test]
+fn a_policy_that_is_named_twice_in_one_pipeline_is_a_mistake_of_the_second() {
+    let twice = PipelineOptions::from_iter([used("db"), used("db")]);
+    let found = problems(&document([("db", breaker(5))], [("p", twice)]));
+    assert!(found.len() == 1 && found[0].starts_with("pipelines.p[1]: "), "{found:?}");
+}
+
+#[test]
 fn a_mistake_in_the_order_is_found_at_the_step_as_it_is_written() {
     // The limit of each attempt is a step of its own behind the breaker; the paths go by what is written.
     let attempt = TimeoutOptions { total: Some(SECOND), attempt: Some(2 * SECOND), ..Default::default() };

@@ -154,6 +154,20 @@ fn a_new_document_changes_the_policies_of_every_key_and_keeps_their_state() {
 }
 
 #[test]
+fn a_document_that_does_not_concern_a_pipeline_leaves_it_alone() {
+    let registry = registry(&search(1, 1));
+    let _held = registry.pipeline_for("search", "ann").unwrap();
+    let mut other = search(1, 1);
+    other.policies.insert("new".to_owned(), breaker(5));
+    registry.apply(&other).unwrap();
+    assert_eq!(registry.pipeline_for("search", "bob").unwrap_err().code(), Code::TooManyKeys, "ann is still held");
+    // A policy that it shares has become another one.
+    other.policies.insert("all".to_owned(), rate_limit(7));
+    registry.apply(&other).unwrap();
+    assert_eq!(order(&registry.pipeline_for("search", "ann").unwrap())[0], "rate_limit(all)");
+}
+
+#[test]
 fn a_step_that_comes_or_goes_leaves_the_others_of_each_key_alone() {
     let registry = registry(&document([], [("p", per_key(5, [bulkhead(1)]))]));
     let places = own_bulkhead(&registry.pipeline_for("p", "ann").unwrap());
