@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::event::Happening;
 use crate::outcome::Classify;
 
-use super::run::{Run, Script};
+use super::run::{Ended, Run, Script};
 use super::{Composition, Operation};
 
 pin_project! {
@@ -61,7 +61,9 @@ where
         }
         let mut script =
             Script { composition, call: this.call, classifier: this.classifier, operation: this.operation };
-        let (result, verdict) = ready!(this.run.poll(&mut script, context));
+        let mut ended = None;
+        ready!(this.run.poll(&mut script, context, &mut ended));
+        let Some(Ended { result, verdict }) = ended else { return Poll::Pending };
         if let Some(begun) = *this.begun {
             let now = Reading::of(&composition.clock);
             composition.emitter.emit(&now, || Happening::ProtectionExecuted {

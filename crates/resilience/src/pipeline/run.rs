@@ -70,8 +70,23 @@ enum Phase {
     Outlived,
 }
 
-/// What came of a run, with its meaning.
-type Ended<T, E> = (Result<T, Error<E>>, Verdict);
+/// What came of a run, with its meaning. It is written once and read where it stands: a result may be large, and every
+/// move of it would be a copy.
+pub(super) struct Ended<T, E> {
+    pub(super) result: Result<T, Error<E>>,
+    pub(super) verdict: Verdict,
+}
+
+/// What a part of the loop has come to.
+#[derive(PartialEq)]
+enum Progress {
+    /// The phase has changed.
+    Again,
+    /// Something has to happen first.
+    Stuck,
+    /// There is a result.
+    Ended,
+}
 
 impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
     /// A run that begins at the step `base`.
@@ -94,42 +109,42 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
         mut self: Pin<&mut Self>,
         script: &mut Script<'_, O, C>,
         context: &mut Context<'_>,
-    ) -> Poll<Ended<T, E>>
+        ended: &mut Option<Ended<T, E>>,
+    ) -> Poll<()>
     where
         Fut: Future<Output = Result<T, E>>,
         O: Operation<Future = Fut>,
         C: Classify<T, E>,
     {
         loop {
-            let now = Reading::of(&script.composition.clock);
-            let ended = match self.as_mut().advance(script, &now, context) {
-                Poll::Ready(None) => continue,
-                Poll::Ready(Some(ended)) => Some(ended),
-                Poll::Pending => self.as_mut().poll_copies(script, context),
-            };
-            let ended = match ended {
-                Some(ended) => Some((ended, now)),
-                None => {
+            let mut now = Reading::of(&script.composition.clock);
+            match self.as_mut().advance(script, &now, context, ended) {
+                Progress::Again => continue,
+                Progress::Ended => {}
+                Progress::Stuck if self.as_mut().poll_copies(script, context, ended) => {}
+                Progress::Stuck => {
                     ready!(self.as_mut().poll_timer(script, context));
-                    let now = Reading::of(&script.composition.clock);
-                    self.as_mut().on_time(script, &now).map(|ended| (ended, now))
+                    now = Reading::of(&script.composition.clock);
+                    self.as_mut().on_time(script, &now, ended);
                 }
-            };
-            if let Some((ended, now)) = ended
-                && let ControlFlow::Break(ended) = self.as_mut().leave(ended, script, &now)
-            {
-                return Poll::Ready(ended);
+            }
+            if let Some(Ended { verdict, .. }) = ended {
+                if self.as_mut().leave(*verdict, script, &now).is_break() {
+                    return Poll::Ready(());
+                }
+                *ended = None;
             }
         }
     }
 
-    /// One step onwards. `Ready(None)` where the phase has changed, `Pending` where something has to happen first.
+    /// One step onwards.
     fn advance<T, E, O, C>(
         self: Pin<&mut Self>,
         script: &mut Script<'_, O, C>,
         now: &Reading<'_>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Ended<T, E>>>
+        ended: &mut Option<Ended<T, E>>,
+    ) -> Progress
     where
         Fut: Future<Output = Result<T, E>>,
         O: Operation<Future = Fut>,
@@ -139,7 +154,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
         match this.phase {
             Phase::Entering => match enter(this.frames, script.composition, script.call, now) {
                 Ok(Some(phase)) => *this.phase = phase,
-                Err(rejection) => return Poll::Ready(Some(rejected(rejection))),
+                Err(rejection) => return reject(ended, rejection),
                 Ok(None) => {
                     *this.number += 1;
                     this.frames.ran = true;
@@ -149,37 +164,40 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
                     *this.phase = Phase::Calling(deadline);
                 }
             },
-            Phase::Queued(place) => match ready!(place.as_mut().poll(context)) {
-                Err(rejection) => return Poll::Ready(Some(rejected(rejection))),
-                Ok(ticket) => {
+            Phase::Queued(place) => match place.as_mut().poll(context) {
+                Poll::Pending => return Progress::Stuck,
+                Poll::Ready(Err(rejection)) => return reject(ended, rejection),
+                Poll::Ready(Ok(ticket)) => {
                     this.frames.push(Frame::Admitted(ticket));
                     *this.phase = Phase::Entering;
                 }
             },
             Phase::Calling(deadline) => {
-                let Some(running) = this.running.as_mut().as_pin_mut() else { return Poll::Pending };
+                let Some(running) = this.running.as_mut().as_pin_mut() else { return Progress::Stuck };
                 this.frames.polling = true;
                 let entered =
                     (*deadline < Moment::NEVER).then(|| Deadline::enter(&script.composition.clock, *deadline));
-                let result = running.poll(context);
+                let polled = running.poll(context);
                 drop(entered);
                 this.frames.polling = false;
-                let result = ready!(result);
+                let Poll::Ready(result) = polled else { return Progress::Stuck };
                 this.running.set(None);
                 let verdict = script.classifier.classify(&result);
-                return Poll::Ready(Some((result.map_err(Error::Call), verdict)));
+                *ended = Some(Ended { result: result.map_err(Error::Call), verdict });
+                return Progress::Ended;
             }
-            Phase::Waiting(_) | Phase::Outlived => return Poll::Pending,
+            Phase::Waiting(_) | Phase::Outlived => return Progress::Stuck,
         }
-        Poll::Ready(None)
+        Progress::Again
     }
 
-    /// Polls the copies that a hedge has started. The first that succeeds is the result.
+    /// Polls the copies that a hedge has started. The first that succeeds is the result; whether there is one.
     fn poll_copies<T, E, O, C>(
         self: Pin<&mut Self>,
         script: &mut Script<'_, O, C>,
         context: &mut Context<'_>,
-    ) -> Option<Ended<T, E>>
+        ended: &mut Option<Ended<T, E>>,
+    ) -> bool
     where
         Fut: Future<Output = Result<T, E>>,
         O: Operation<Future = Fut>,
@@ -188,38 +206,41 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
         let mut this = self.project();
         let mut index = 0;
         while let Some((copy, run)) = this.copies.get_mut(index) {
-            let Poll::Ready(ended) = run.as_mut().poll(script, context) else {
+            let mut of_copy = None;
+            let (Poll::Ready(()), Some(Ended { verdict, .. })) =
+                (run.as_mut().poll(script, context, &mut of_copy), &of_copy)
+            else {
                 index += 1;
                 continue;
             };
-            let copy = *copy;
+            let (copy, decides) = (*copy, decides(verdict));
             drop(this.copies.swap_remove(index));
             let last = this.copies.is_empty() && matches!(this.phase, Phase::Outlived);
-            if decides(&ended.1) || last {
+            if decides || last {
                 this.running.set(None);
                 this.copies.clear();
                 *this.phase = Phase::Outlived;
                 let now = Reading::of(&script.composition.clock);
                 let hedge = hedge_of(this.frames);
                 this.frames.abandon(hedge + 1, Outcome::Cancelled, &now);
-                if let (true, Step::Hedge(policy)) = (decides(&ended.1), &script.composition.steps[hedge]) {
+                if let (true, Step::Hedge(policy)) = (decides, &script.composition.steps[hedge]) {
                     policy.won(copy, &now);
                 }
-                return Some(ended);
+                *ended = of_copy;
+                return true;
             }
         }
-        None
+        false
     }
 
     /// Tells the steps, from the innermost outwards, what came of the call. One of them may send the run back in.
-    fn leave<T, E, O: Operation, C>(
+    fn leave<O: Operation, C>(
         self: Pin<&mut Self>,
-        ended: Ended<T, E>,
+        verdict: Verdict,
         script: &Script<'_, O, C>,
         now: &Reading<'_>,
-    ) -> ControlFlow<Ended<T, E>> {
+    ) -> ControlFlow<()> {
         let this = self.project();
-        let verdict = ended.1;
         while let Some((index, frame)) = this.frames.pop() {
             match (&script.composition.steps[index], frame) {
                 (step, Frame::Admitted(ticket)) => step.settle(ticket, this.frames.outcome(verdict.outcome), now),
@@ -251,7 +272,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
                 _ => {}
             }
         }
-        ControlFlow::Break(ended)
+        ControlFlow::Break(())
     }
 
     /// Waits for the next moment at which a step has to act.
@@ -285,14 +306,16 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
         self: Pin<&mut Self>,
         script: &Script<'_, O, C>,
         now: &Reading<'_>,
-    ) -> Option<Ended<T, E>> {
+        ended: &mut Option<Ended<T, E>>,
+    ) {
         let mut this = self.project();
         if let Some((depth, rejection)) = expired(this.frames, script.composition, script.call, now) {
             this.running.set(None);
             this.copies.clear();
             *this.phase = Phase::Outlived;
             this.frames.abandon(depth, Outcome::Failure, now);
-            return Some(rejected(rejection));
+            reject(ended, rejection);
+            return;
         }
         if let Phase::Waiting(until) = this.phase
             && *until <= now.moment()
@@ -316,7 +339,6 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
             }
             this.frames.replace(index, Frame::Hedging { progress, began, next });
         }
-        None
     }
 }
 
@@ -413,7 +435,9 @@ fn decides(verdict: &Verdict) -> bool {
     }
 }
 
-fn rejected<T, E>(rejection: Rejection) -> Ended<T, E> {
+/// A policy has ended the run.
+fn reject<T, E>(ended: &mut Option<Ended<T, E>>, rejection: Rejection) -> Progress {
     let verdict = rejection.verdict();
-    (Err(Error::Rejected(rejection)), verdict)
+    *ended = Some(Ended { result: Err(Error::Rejected(rejection)), verdict });
+    Progress::Ended
 }
