@@ -18,6 +18,10 @@ async fn surplus_resources_go_at_once_or_when_they_come_back() {
     bench.expect(1, 0, 0);
     let resized = std::iter::from_fn(|| listener.try_next()).map(|event| event.happening);
     assert!(resized.collect::<Vec<_>>().contains(&Happening::PoolResized { from: 4, to: 1 }));
+    bench.change(|options| options.overflow = 2);
+    assert_eq!(listener.try_next().unwrap().happening, Happening::PoolResized { from: 1, to: 3 });
+    bench.change(|options| options.queue = 7);
+    assert!(listener.try_next().is_none());
 }
 
 #[tokio::test]

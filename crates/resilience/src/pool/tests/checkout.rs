@@ -18,6 +18,13 @@ async fn a_resource_is_made_once_and_used_again() {
 }
 
 #[tokio::test]
+async fn what_is_printed_says_which_pool_and_which_resource() {
+    let bench = Bench::of(2);
+    assert!(format!("{:?}", bench.pool).contains("\"tools\", stats: PoolStats { size: 2"));
+    assert!(format!("{:?}", bench.take().await).contains("\"tools\", resource: Some(Tool { id: 1"));
+}
+
+#[tokio::test]
 async fn lifo_hands_out_the_one_used_last_and_fifo_the_one_idle_for_longest() {
     for (order, expected) in [(PoolOrder::Lifo, [3, 2, 1]), (PoolOrder::Fifo, [1, 2, 3])] {
         let bench = Bench::new(&PoolOptions { size: 3, order, ..Default::default() });
@@ -73,6 +80,27 @@ async fn callers_are_served_in_the_order_in_which_they_came() {
         drop(tool.unwrap());
     }
     assert!(poll(&mut newcomer).is_ready());
+    assert_eq!(bench.pool.stats().checkouts, 5);
+}
+
+#[tokio::test]
+async fn a_resource_that_nothing_is_said_about_is_good() {
+    struct Plain;
+    impl Manage for Plain {
+        type Resource = ();
+        type Error = Trouble;
+        async fn connect(&self) -> Result<(), Trouble> {
+            Ok(())
+        }
+    }
+    let options = PoolOptions { check_on_checkout: true, ..Default::default() };
+    let pool = Pool::new("plain", Plain, &options).unwrap();
+    for _ in 0..2 {
+        drop(pool.acquire().await.unwrap());
+        pool.maintain().await.unwrap();
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.idle, stats.created, stats.closed), (1, 1, 0));
 }
 
 #[tokio::test]
