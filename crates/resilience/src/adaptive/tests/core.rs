@@ -99,6 +99,8 @@ fn the_gradient_shrinks_with_the_share_of_drops() {
     assert_eq!(taught(&options()).full(100, 50, 50), 19);
     // 20 * 0.5 = 10: 18
     assert_eq!(taught(&options()).full(100, 0, 100), 18);
+    // Even where nothing is known yet of any latency.
+    assert_eq!(core(&options()).close(Window { samples: 0, mean: 0.0, drops: 100, peak: 20 }).limit, 18);
     // Whichever of the two says less: 20 * 0.5 + 2 = 12: 18.4
     assert_eq!(taught(&options()).full(300, 50, 50), 18);
     // One in a thousand is no reason not to grow.
@@ -130,7 +132,7 @@ fn vegas_keeps_the_queue_between_alpha_and_beta() {
         assert_eq!(taught(&vegas(20)).busy(millis), limit, "{millis}");
     }
     // Of 100, it is 2: 2, 6 and 12.
-    for (millis, limit) in [(102, 112), (103, 102), (105, 102), (107, 100), (113, 100), (114, 98)] {
+    for (millis, limit) in [(102, 112), (103, 102), (105, 102), (106, 100), (107, 100), (113, 100), (114, 98)] {
         assert_eq!(taught(&vegas(100)).busy(millis), limit, "{millis}");
     }
     // Of less than 10, it is taken for 1.
@@ -151,6 +153,10 @@ fn aimd_adds_one_and_takes_a_share() {
     let half = AdaptiveAlgorithm::Aimd(Aimd { backoff: Ratio::percent(50), ..Aimd::default() });
     assert_eq!(taught(&AdaptiveOptions { algorithm: half, ..aimd(20) }).full(100, 0, 1), 10);
     assert_eq!(taught(&aimd(20)).idle(100), 20);
+    // It shrinks by one at least.
+    let hardly = AdaptiveAlgorithm::Aimd(Aimd { backoff: Ratio::percent(99), ..Aimd::default() });
+    let mut core = taught(&AdaptiveOptions { algorithm: hardly, ..aimd(20) });
+    assert_eq!([(); 3].map(|()| core.full(100, 0, 1)), [19, 18, 17]);
 }
 
 #[test]
@@ -231,14 +237,25 @@ fn probes_follow_soon_while_the_latency_falls() {
     (0..3).for_each(|_| assert!(core.busy(100) >= 100));
     assert!((50..60).contains(&core.busy(100)));
     core.busy(100);
-    assert!(core.busy(79) >= 100);
-    (0..3).for_each(|_| assert!(core.busy(79) >= 100));
-    assert!(core.busy(79) < 60);
-    core.busy(79);
-    // It has not fallen by a fifth this time.
-    core.busy(79 * 4 / 5 + 1);
-    (0..39).for_each(|_| assert!(core.busy(64) >= 100));
-    assert!(core.busy(64) < 70);
+    assert!(core.busy(75) >= 100);
+    (0..3).for_each(|_| assert!(core.busy(75) >= 100));
+    assert!(core.busy(75) < 60);
+    core.busy(75);
+    // It has fallen by a fifth, and no more.
+    core.busy(60);
+    (0..39).for_each(|_| assert!(core.busy(60) >= 100));
+    assert!(core.busy(60) < 70);
+}
+
+#[test]
+fn chance_moves_a_probe_by_a_quarter() {
+    for (chance, seconds) in [(0.0, 60), (0.25, 70), (0.5, 80), (1.0, 100)] {
+        let mut core = core(&AdaptiveOptions { initial: 40, max: 40, probe: Some(80 * SECOND), ..options() });
+        let idle = Window { samples: 100, mean: 1e8, drops: 0, peak: 0 };
+        core.limit.close(&idle, core.now, chance);
+        assert!((1..seconds).all(|_| core.busy(100) == 40), "{chance}");
+        assert_eq!(core.busy(100), 20, "{chance}");
+    }
 }
 
 #[test]
