@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::clock::Clock;
 use crate::error::InvalidOption;
 use crate::lint::{self, Level};
 use crate::name::Name;
@@ -43,8 +42,8 @@ pub(super) struct Course {
 
 impl Blueprint {
     /// Checks a document.
-    pub(super) fn of(document: &Document, clock: &Clock) -> Result<Self, Problems> {
-        let trial = Environment { clock: clock.clone(), ..Environment::default() };
+    pub(super) fn of(document: &Document) -> Result<Self, Problems> {
+        let trial = Environment::default();
         let mut check = Check { document, trial, blueprint: Self::default(), built: HashMap::new(), problems: vec![] };
         for (name, options) in &document.policies {
             let path = format!("policies.{name}");

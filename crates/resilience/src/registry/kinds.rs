@@ -79,6 +79,7 @@ macro_rules! kinds {
 
         impl View {
             $(#[doc = concat!("The `", $name, "` of this name.")]
+            #[inline]
             pub fn $lookup(&self, name: &str) -> Option<&$policy> {
                 match self.policy(name) {
                     Some(Step::$kind(policy)) => Some(policy),

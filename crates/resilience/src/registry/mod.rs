@@ -122,7 +122,7 @@ impl Registry {
     ///
     /// Everything that is wrong with the document.
     pub fn plan(&self, document: &Document) -> Result<Plan, Problems> {
-        let blueprint = Blueprint::of(document, &self.inner.environment.clock)?;
+        let blueprint = Blueprint::of(document)?;
         Ok(Plan::between(&self.load(), &blueprint))
     }
 
@@ -137,7 +137,7 @@ impl Registry {
     pub fn apply(&self, document: &Document) -> Result<Plan, Problems> {
         let _only_one = self.inner.change.lock();
         let environment = &self.inner.environment;
-        let blueprint = Blueprint::of(document, &environment.clock)?;
+        let blueprint = Blueprint::of(document)?;
         let before = self.view();
         let plan = Plan::between(&before, &blueprint);
         self.inner.view.store(Arc::new(before.followed_by(document.clone(), blueprint, environment)));
