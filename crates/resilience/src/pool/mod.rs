@@ -48,7 +48,7 @@
 //! # }
 //! ```
 //!
-//! How it is built: the [state](state) is pure and knows places, idle resources and who waits; it says what is to be
+//! How it is built: the [state] is pure and knows places, idle resources and who waits; it says what is to be
 //! done. [`shared`] does it, outside of its lock. A [`Pooled`] is the one guard for a busy place, for callers, for
 //! [checkouts](checkout) that have not ended and for [maintenance] alike, so that whatever is dropped gives its place
 //! back, to the first who waits.
