@@ -7,10 +7,13 @@
 //!
 //! Every change of state is a new generation. A result that arrives from an earlier one changes nothing.
 
-mod core;
+mod conditions;
+mod gate;
 mod options;
 mod policy;
 mod state;
+#[cfg(all(test, not(tidegate_models)))]
+mod tests;
 
 pub use options::{BreakerWindow, CircuitBreakerOptions};
 pub use policy::{CircuitBreaker, CircuitBreakerStats};
