@@ -29,3 +29,20 @@ impl<T> Mutex<T> {
         self.0.try_lock().ok()
     }
 }
+
+/// Runs a model in every order, or in those with at most so many preemptions, and prints how many there were.
+#[cfg(all(test, tidegate_models))]
+pub(crate) fn explore(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    let orders = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&orders);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions;
+    builder.check(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    println!("{} orders", orders.load(Ordering::Relaxed));
+}

@@ -1,7 +1,6 @@
 //! Models of the meter: every order of what two or three threads do to it, within loom's bounds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use loom::thread;
@@ -12,6 +11,7 @@ use crate::call::Priority;
 use crate::clock::Moment;
 use crate::outcome::Outcome;
 use crate::policy::Mode;
+use crate::sync::explore;
 
 const START: Moment = Moment::ORIGIN;
 
@@ -31,22 +31,9 @@ fn meter(limit: u32, min_samples: u32) -> Arc<Meter> {
     Arc::new(Meter::new(settings(limit, min_samples, Mode::Enabled), START))
 }
 
-/// With at most so many preemptions in a run, where there is a bound.
-fn model(preemptions: Option<usize>, check: impl Fn() + Send + Sync + 'static) {
-    let runs = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&runs);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions;
-    builder.check(move || {
-        counted.fetch_add(1, Ordering::Relaxed);
-        check();
-    });
-    println!("{} runs", runs.load(Ordering::Relaxed));
-}
-
 #[test]
 fn no_more_run_than_the_limit_says() {
-    model(None, || {
+    explore(None, || {
         let meter = meter(1, 10);
         let threads: Vec<_> = (0..2)
             .map(|_| {
@@ -65,7 +52,7 @@ fn no_more_run_than_the_limit_says() {
 
 #[test]
 fn every_sample_is_in_one_window() {
-    model(Some(2), || {
+    explore(Some(2), || {
         let meter = meter(4, 1);
         let late = START.after(Duration::from_millis(5));
         let other = {
@@ -87,7 +74,7 @@ fn every_sample_is_in_one_window() {
 
 #[test]
 fn a_change_that_races_calls_conserves_their_number() {
-    model(None, || {
+    explore(None, || {
         let meter = meter(2, 1);
         let counted = meter.try_enter(Priority::Critical).expect("there is room");
         let other = {

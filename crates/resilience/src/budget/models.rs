@@ -1,12 +1,12 @@
 //! The ledger under every order of its atomics.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use loom::thread;
 
 use super::*;
+use crate::sync::explore;
 use crate::units::Ratio;
 
 /// Half a second: slots of the ledger.
@@ -17,19 +17,6 @@ fn settings(percent: u8, floor: u32) -> Arc<Settings> {
     let options =
         RetryBudgetOptions { ratio: Ratio::percent(percent), min_per_second: floor, window: Duration::from_secs(1) };
     Arc::new(Settings::try_from(&options).expect("in range"))
-}
-
-/// Runs the model in every order, or those with at most so many preemptions, and says how many there were.
-fn explore(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
-    let orders = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&orders);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions;
-    builder.check(move || {
-        counted.fetch_add(1, Ordering::Relaxed);
-        model();
-    });
-    println!("{name}: {} orders", orders.load(Ordering::Relaxed));
 }
 
 /// Withdraws in threads, each at a slot; the number that was granted.
@@ -46,7 +33,7 @@ fn withdraw_at(ledger: &Arc<Ledger>, settings: &Arc<Settings>, slots: &[u64]) ->
 
 #[test]
 fn withdrawals_in_one_slot_are_exactly_what_is_allowed() {
-    explore("one slot", None, || {
+    explore(None, || {
         let ledger = Arc::new(Ledger::default());
         assert_eq!(withdraw_at(&ledger, &settings(0, 2), &[0, 0, 0]), 2);
     });
@@ -54,7 +41,7 @@ fn withdrawals_in_one_slot_are_exactly_what_is_allowed() {
 
 #[test]
 fn withdrawals_across_slots_are_exactly_what_is_allowed() {
-    explore("across slots", None, || {
+    explore(None, || {
         let ledger = Arc::new(Ledger::default());
         assert_eq!(withdraw_at(&ledger, &settings(0, 1), &[0, 1, 1]), 1);
     });
@@ -62,7 +49,7 @@ fn withdrawals_across_slots_are_exactly_what_is_allowed() {
 
 #[test]
 fn who_sees_the_gate_in_a_slot_sees_the_slots_closed_before() {
-    explore("after closing", None, || {
+    explore(None, || {
         let (ledger, settings) = (Arc::new(Ledger::default()), settings(0, 2));
         assert!(ledger.withdraw(Moment::ORIGIN, &settings));
         assert_eq!(withdraw_at(&ledger, &settings, &[1, 1]), 1);
@@ -72,7 +59,7 @@ fn who_sees_the_gate_in_a_slot_sees_the_slots_closed_before() {
 #[test]
 fn no_withdrawal_is_lost_when_its_slot_is_closed() {
     // A thread that closes with an outdated count needs two preemptions; all orders take minutes.
-    explore("closing", Some(3), || {
+    explore(Some(3), || {
         let (ledger, settings) = (Arc::new(Ledger::default()), settings(0, 8));
         assert!(ledger.withdraw(Moment::ORIGIN, &settings));
         assert_eq!(withdraw_at(&ledger, &settings, &[0, 1, 1]), 3);
@@ -82,7 +69,7 @@ fn no_withdrawal_is_lost_when_its_slot_is_closed() {
 
 #[test]
 fn withdrawals_never_exceed_the_share_of_the_deposits() {
-    explore("share", None, || {
+    explore(None, || {
         let (ledger, settings) = (Arc::new(Ledger::default()), settings(50, 0));
         ledger.deposit(0, Moment::ORIGIN);
         let depositor = {
@@ -98,7 +85,7 @@ fn withdrawals_never_exceed_the_share_of_the_deposits() {
 
 #[test]
 fn deposits_in_one_place_are_all_counted() {
-    explore("deposits", None, || {
+    explore(None, || {
         let ledger = Arc::new(Ledger::default());
         let threads: Vec<_> = [0, 4, 4]
             .map(|slot| {

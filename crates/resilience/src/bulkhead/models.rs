@@ -11,6 +11,7 @@ use super::gate::{Arrival, Fate, Gate, Seat};
 use super::options::{BulkheadOptions, Settings};
 use super::state::Entry;
 use crate::policy::Mode;
+use crate::sync::explore;
 
 fn settings(max_concurrent: u32, queue: u32) -> Settings {
     let options = BulkheadOptions { max_concurrent, queue, ..BulkheadOptions::default() };
@@ -56,22 +57,9 @@ fn drop_seat(gate: &Gate, seat: &Seat) {
     }
 }
 
-/// With at most so many preemptions in a run, where there is a bound.
-fn model(preemptions: Option<usize>, check: impl Fn() + Send + Sync + 'static) {
-    let runs = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&runs);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions;
-    builder.check(move || {
-        counted.fetch_add(1, Ordering::Relaxed);
-        check();
-    });
-    println!("{} runs", runs.load(Ordering::Relaxed));
-}
-
 #[test]
 fn as_many_enter_as_there_are_places() {
-    model(None, || {
+    explore(None, || {
         let gate = gate(1, 0);
         let threads: Vec<_> = (0..2)
             .map(|_| {
@@ -91,7 +79,7 @@ fn as_many_enter_as_there_are_places() {
 
 #[test]
 fn a_release_that_races_an_arrival_loses_no_wake_up() {
-    model(None, || {
+    explore(None, || {
         let gate = gate(1, 1);
         gate.try_enter().expect("a place");
         let leaving = {
@@ -119,7 +107,7 @@ fn a_release_that_races_an_arrival_loses_no_wake_up() {
 
 #[test]
 fn a_place_handed_to_a_waiter_that_goes_in_the_same_moment_goes_to_the_next() {
-    model(None, || {
+    explore(None, || {
         let gate = gate(1, 2);
         gate.try_enter().expect("a place");
         let (first, second) = (seat(&gate), seat(&gate));
@@ -137,7 +125,7 @@ fn a_place_handed_to_a_waiter_that_goes_in_the_same_moment_goes_to_the_next() {
 
 #[test]
 fn a_newcomer_never_takes_the_place_of_a_waiter() {
-    model(None, || {
+    explore(None, || {
         let gate = gate(1, 1);
         gate.try_enter().expect("a place");
         let waiter = seat(&gate);
@@ -154,7 +142,7 @@ fn a_newcomer_never_takes_the_place_of_a_waiter() {
 
 #[test]
 fn a_resize_that_races_releases_conserves_the_places() {
-    model(None, || {
+    explore(None, || {
         let gate = gate(2, 2);
         gate.try_enter().expect("a place");
         gate.try_enter().expect("a place");
@@ -178,7 +166,7 @@ fn a_resize_that_races_releases_conserves_the_places() {
 
 #[test]
 fn growing_races_an_arrival() {
-    model(None, || {
+    explore(None, || {
         let gate = gate(1, 1);
         gate.try_enter().expect("a place");
         let growing = {
@@ -197,7 +185,7 @@ fn growing_races_an_arrival() {
 
 #[test]
 fn a_clear_that_races_a_release_gives_every_seat_one_fate() {
-    model(None, || {
+    explore(None, || {
         let gate = gate(1, 2);
         gate.try_enter().expect("a place");
         let (first, second) = (seat(&gate), seat(&gate));
@@ -217,7 +205,7 @@ fn a_clear_that_races_a_release_gives_every_seat_one_fate() {
 
 #[test]
 fn disabling_races_a_release_and_a_waiter_that_goes() {
-    model(None, || {
+    explore(None, || {
         let gate = gate(1, 1);
         gate.try_enter().expect("a place");
         let waiter = seat(&gate);
@@ -240,7 +228,7 @@ fn disabling_races_a_release_and_a_waiter_that_goes() {
 
 #[test]
 fn arrivals_releases_a_resize_and_a_waiter_that_goes_conserve_the_places() {
-    model(Some(3), || {
+    explore(Some(3), || {
         let gate = gate(1, 2);
         gate.try_enter().expect("a place");
         let waiter = seat(&gate);

@@ -7,7 +7,8 @@
 //!
 //! Every change of state is a new generation. A result that arrives from an earlier one changes nothing.
 
-mod core;
+mod conditions;
+mod gate;
 #[cfg(all(test, tidegate_models))]
 mod models;
 mod options;

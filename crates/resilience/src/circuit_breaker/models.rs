@@ -1,113 +1,130 @@
-//! The state machine in every order in which threads may meet.
+//! A breaker in every order in which the calls of threads may meet.
 
-use std::sync::atomic::{AtomicU32 as Count, Ordering::Relaxed};
+use std::time::Duration;
 
-use loom::sync::Arc;
-use loom::thread;
+use loom::thread::{self, JoinHandle};
 
-use crate::clock::Moment;
+use crate::call::Call;
+use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerOptions};
+use crate::clock::{Clock, ManualClock, Reading};
 use crate::event::CircuitState;
+use crate::outcome::Outcome;
+use crate::policy::{Environment, Guard, Ticket};
+use crate::sync::explore;
 
-use super::core::{Machine, Probed};
-
-fn never(_: u32) -> Moment {
-    Moment::NEVER
+fn breaker(options: &CircuitBreakerOptions) -> (CircuitBreaker, ManualClock) {
+    let time = Clock::manual();
+    let environment = Environment { clock: time.clock(), ..Environment::default() };
+    (CircuitBreaker::in_environment("db", options, &environment).expect("valid options"), time)
 }
 
-/// A machine that has just become half open.
-fn half_open() -> Arc<Machine> {
-    let machine = Arc::new(Machine::new());
-    machine.change(machine.standing(), CircuitState::HalfOpen, never, || {}).expect("nobody else changes it");
-    machine
+fn trips_after(failures: u32) -> CircuitBreakerOptions {
+    CircuitBreakerOptions { consecutive_failures: Some(failures), ..Default::default() }
+}
+
+/// What a call is admitted with, if it is.
+fn begin(breaker: &CircuitBreaker) -> Option<Ticket> {
+    breaker.try_admit(&Call::new(), &Reading::of(breaker.clock())).ok()
+}
+
+fn end(breaker: &CircuitBreaker, ticket: Ticket, outcome: Outcome) {
+    breaker.settle(ticket, outcome, &Reading::of(breaker.clock()));
+}
+
+/// Ends the call in a thread of its own.
+fn end_elsewhere(breaker: &CircuitBreaker, ticket: Ticket, outcome: Outcome) -> JoinHandle<()> {
+    let breaker = breaker.clone();
+    thread::spawn(move || end(&breaker, ticket, outcome))
+}
+
+fn end_all(threads: [JoinHandle<()>; 2]) {
+    for thread in threads {
+        thread.join().expect("no panic");
+    }
+}
+
+/// A breaker that lets the next calls probe.
+fn about_to_probe(probes: u32, success_threshold: u32) -> CircuitBreaker {
+    let options = CircuitBreakerOptions { probes, success_threshold, ..trips_after(1) };
+    let (breaker, time) = breaker(&options);
+    end(&breaker, begin(&breaker).expect("closed"), Outcome::Failure);
+    time.advance(options.open_for + Duration::from_secs(1));
+    breaker
 }
 
 #[test]
 fn racing_callers_get_no_more_probes_than_there_are() {
-    loom::model(|| {
-        let machine = half_open();
-        let generation = machine.standing().generation;
-        let threads: Vec<_> = (0..3)
-            .map(|_| {
-                let machine = Arc::clone(&machine);
-                thread::spawn(move || machine.take_probe(generation, 2, 2))
-            })
-            .collect();
-        let taken = threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|taken| *taken).count();
-        assert_eq!(taken, 2);
+    explore(Some(3), || {
+        let breaker = about_to_probe(2, 2);
+        let threads = [(); 2].map(|()| {
+            let breaker = breaker.clone();
+            thread::spawn(move || begin(&breaker))
+        });
+        let mine = begin(&breaker);
+        let theirs = threads.map(|thread| thread.join().expect("no panic"));
+        assert_eq!(mine.into_iter().chain(theirs.into_iter().flatten()).count(), 2);
     });
 }
 
 #[test]
 fn a_probe_given_back_can_be_taken_again() {
-    loom::model(|| {
-        let machine = half_open();
-        let generation = machine.standing().generation;
-        assert!(machine.take_probe(generation, 1, 2));
-        let returning = {
-            let machine = Arc::clone(&machine);
-            thread::spawn(move || machine.return_probe(generation, false, 2))
-        };
-        let early = machine.take_probe(generation, 1, 2);
+    explore(None, || {
+        let breaker = about_to_probe(1, 1);
+        let probe = begin(&breaker).expect("the only probe");
+        let returning = end_elsewhere(&breaker, probe, Outcome::Cancelled);
+        let early = begin(&breaker);
         returning.join().expect("no panic");
-        assert_eq!(machine.take_probe(generation, 1, 2), !early, "exactly one place");
+        assert_eq!(begin(&breaker).is_some(), early.is_none(), "exactly one place");
     });
 }
 
 #[test]
-fn of_racing_changes_exactly_one_happens() {
-    loom::model(|| {
-        let machine = Arc::new(Machine::new());
-        let begun = std::sync::Arc::new(Count::new(0));
-        let threads: Vec<_> = (0..2)
-            .map(|_| {
-                let (machine, begun) = (Arc::clone(&machine), std::sync::Arc::clone(&begun));
-                thread::spawn(move || {
-                    let seen = machine.standing();
-                    if seen.state == CircuitState::Closed {
-                        machine.change(seen, CircuitState::Open, never, || _ = begun.fetch_add(1, Relaxed));
-                    }
-                })
-            })
-            .collect();
-        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
-        assert_eq!((begun.load(Relaxed), machine.standing().generation), (1, 1));
+fn a_success_that_closes_the_circuit_does_so_once() {
+    explore(None, || {
+        let breaker = about_to_probe(2, 2);
+        let probes = [(); 2].map(|()| begin(&breaker).expect("a probe"));
+        let generation = breaker.stats().generation;
+        end_all(probes.map(|probe| end_elsewhere(&breaker, probe, Outcome::Success)));
+        let stats = breaker.stats();
+        assert_eq!((stats.state, stats.generation), (CircuitState::Closed, generation + 1));
     });
 }
 
 #[test]
-fn the_last_success_that_is_needed_is_seen_once_and_only_by_its_own_generation() {
-    loom::model(|| {
-        let machine = half_open();
-        let generation = machine.standing().generation;
-        assert!(machine.take_probe(generation, 2, 2) && machine.take_probe(generation, 2, 2));
-        let threads: Vec<_> = (0..2)
-            .map(|_| {
-                let machine = Arc::clone(&machine);
-                thread::spawn(move || machine.return_probe(generation, true, 2) == Probed::Enough)
-            })
-            .collect();
-        let late = machine.return_probe(generation.wrapping_sub(1), true, 1);
-        assert_eq!(late, Probed::NotYet);
-        let enough = threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|enough| *enough).count();
-        assert_eq!(enough, 1);
+fn of_racing_failures_exactly_one_opens_the_circuit() {
+    explore(None, || {
+        let (breaker, _time) = breaker(&trips_after(1));
+        let calls = [(); 2].map(|()| begin(&breaker).expect("closed"));
+        end_all(calls.map(|call| end_elsewhere(&breaker, call, Outcome::Failure)));
+        let stats = breaker.stats();
+        assert_eq!((stats.state, stats.generation, stats.failed), (CircuitState::Open, 1, 2));
     });
 }
 
 #[test]
-fn a_probe_is_never_of_a_state_that_has_ended() {
-    loom::model(|| {
-        let machine = half_open();
-        let seen = machine.standing();
-        let ending = {
-            let machine = Arc::clone(&machine);
-            thread::spawn(move || machine.change(seen, CircuitState::Open, never, || {}).is_some())
-        };
-        let before = machine.take_probe(seen.generation, 1, 1);
-        assert!(ending.join().expect("no panic"));
-        assert!(!machine.take_probe(seen.generation, 1, 1));
-        if before {
-            // Its result belongs to the state that has ended, and counts for nothing.
-            assert_eq!(machine.return_probe(seen.generation, true, 1), Probed::NotYet);
-        }
+fn successes_beside_a_failure_are_all_counted() {
+    explore(Some(3), || {
+        let (breaker, _time) = breaker(&trips_after(10));
+        let [one, other, failing] = [(); 3].map(|()| begin(&breaker).expect("closed"));
+        let threads = [one, other].map(|call| end_elsewhere(&breaker, call, Outcome::Success));
+        end(&breaker, failing, Outcome::Failure);
+        end_all(threads);
+        let stats = breaker.stats();
+        assert_eq!((stats.window_calls, stats.succeeded, stats.failed), (3, 2, 1));
+    });
+}
+
+#[test]
+fn a_success_of_a_generation_that_is_over_is_not_in_the_window_of_the_next() {
+    explore(None, || {
+        let (breaker, _time) = breaker(&trips_after(1));
+        let late = begin(&breaker).expect("closed");
+        let ending = end_elsewhere(&breaker, late, Outcome::Success);
+        breaker.force_open();
+        breaker.reset();
+        let window_calls = breaker.stats().window_calls;
+        ending.join().expect("no panic");
+        let stats = breaker.stats();
+        assert_eq!((window_calls, stats.window_calls, stats.succeeded), (0, 0, 1));
     });
 }

@@ -6,23 +6,25 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use crossbeam_utils::CachePadded;
 use parking_lot::RwLock;
 
 use crate::call::Call;
 use crate::clock::{Clock, Moment, Reading};
 use crate::error::{Code, InvalidOption, Rejection};
-use crate::event::{CircuitReason, CircuitState, Emitter, Happening};
+use crate::event::{CircuitState, Emitter, Happening};
 use crate::name::Name;
 use crate::outcome::Outcome;
-use crate::policy::{Environment, Guard, Mode, Ticket};
+use crate::policy::{Environment, Guard, Ticket};
 use crate::random::Random;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::window::{Counts, Mark, SlidingWindow};
+use crate::window::Tally;
 
-use super::core::{Change, Machine, Probed, Standing};
-use super::options::{BreakerWindow, CircuitBreakerOptions};
-use super::state::{open_time, ramp_share, rate, trips};
+use super::conditions::rate;
+use super::gate::{Face, Gate};
+use super::options::CircuitBreakerOptions;
+use super::state::{Answer, Circuit, Ended, Phase};
 
 /// Stops calling what fails. Cheap to clone: clones are the same breaker.
 ///
@@ -44,30 +46,16 @@ pub struct CircuitBreaker {
 }
 
 struct Inner {
-    machine: Machine,
-    settings: ArcSwap<Settings>,
-    consecutive: AtomicU64,
-    figures: Figures,
+    /// Read by every call.
+    face: CachePadded<Face>,
+    /// Successes that have not been handed to the circuit yet.
+    tally: Tally,
+    circuit: CachePadded<Mutex<Circuit>>,
+    rejected: CachePadded<AtomicU64>,
     fallbacks: RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     clock: Clock,
     random: Random,
     emitter: Emitter,
-}
-
-/// Checked options, and the window they ask for.
-struct Settings {
-    options: CircuitBreakerOptions,
-    window: Arc<SlidingWindow>,
-}
-
-#[derive(Default)]
-struct Figures {
-    succeeded: AtomicU64,
-    failed: AtomicU64,
-    slow: AtomicU64,
-    rejected: AtomicU64,
-    /// The moment of the last failure plus one; 0 for none.
-    last_failure: AtomicU64,
 }
 
 /// A circuit breaker at one moment.
@@ -77,7 +65,7 @@ pub struct CircuitBreakerStats {
     pub state: CircuitState,
     /// How often the state has changed.
     pub generation: u32,
-    /// Calls in the window.
+    /// Calls in the window. It and the shares of it stay as they were when the circuit opened until it closes again.
     pub window_calls: u64,
     /// The share of failures in the window, 0 to 1.
     pub failure_rate: f64,
@@ -91,7 +79,7 @@ pub struct CircuitBreakerStats {
     pub failed: u64,
     /// Calls that were slow since then.
     pub slow: u64,
-    /// Calls that were rejected since then; with [`Mode::MetricsOnly`], that would have been.
+    /// Calls that were rejected since then; with [`Mode::MetricsOnly`](crate::Mode), that would have been.
     pub rejected: u64,
     /// When the last failure was.
     pub last_failure: Option<Moment>,
@@ -128,11 +116,12 @@ impl CircuitBreaker {
         environment: &Environment,
     ) -> Result<Self, InvalidOption> {
         options.check()?;
+        let circuit = Circuit::new(options.clone());
         let inner = Inner {
-            machine: Machine::new(),
-            settings: ArcSwap::from_pointee(Settings { options: options.clone(), window: window(options) }),
-            consecutive: AtomicU64::new(0),
-            figures: Figures::default(),
+            face: CachePadded::new(Face::of(&circuit)),
+            tally: Tally::new(),
+            circuit: CachePadded::new(Mutex::new(circuit)),
+            rejected: CachePadded::new(AtomicU64::new(0)),
             fallbacks: RwLock::default(),
             clock: environment.clock.clone(),
             random: environment.random.clone(),
@@ -143,67 +132,69 @@ impl CircuitBreaker {
     }
 
     /// Puts other options in force. The state stays, and what was counted stays too unless the window is another one.
-    /// An open time that has begun ends as it was going to.
+    /// An open time that has begun ends as it was going to, and so does a ramp, unless ramps are off now.
     ///
     /// # Errors
     ///
     /// An option is out of its range; the options before stay in force.
     pub fn reconfigure(&self, options: &CircuitBreakerOptions) -> Result<(), InvalidOption> {
         options.check()?;
-        self.inner.settings.rcu(|settings| {
-            let same = settings.options.window == options.window;
-            let window = if same { Arc::clone(&settings.window) } else { window(options) };
-            Settings { options: options.clone(), window }
-        });
+        self.with_circuit(|circuit, _| circuit.reconfigure(options.clone()));
         Ok(())
     }
 
     /// The options in force.
     pub fn options(&self) -> CircuitBreakerOptions {
-        self.inner.settings.load().options.clone()
+        self.inner.circuit.lock().options().clone()
     }
 
     /// The state. A circuit whose open time is over is open until a call asks to probe.
     pub fn state(&self) -> CircuitState {
-        self.inner.machine.standing().state
+        self.inner.face.gate().state()
     }
 
     /// The breaker in numbers.
     pub fn stats(&self) -> CircuitBreakerStats {
-        let Inner { machine, settings, figures, clock, .. } = &*self.inner;
-        let now = clock.now();
-        let counts = settings.load().window.counts(|| now);
-        let standing = machine.standing();
-        let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
-        CircuitBreakerStats {
-            state: standing.state,
-            generation: standing.generation,
-            window_calls: counts.calls,
-            failure_rate: rate(counts.failed, counts.calls),
-            slow_call_rate: rate(counts.slow, counts.calls),
-            consecutive_failures: read(&self.inner.consecutive),
-            succeeded: read(&figures.succeeded),
-            failed: read(&figures.failed),
-            slow: read(&figures.slow),
-            rejected: read(&figures.rejected),
-            last_failure: read(&figures.last_failure).checked_sub(1).map(Moment::from_nanos),
-            time_until_probe: (standing.state == CircuitState::Open).then(|| machine.until().since(now)),
-        }
+        let rejected = self.inner.rejected.load(Ordering::Relaxed);
+        self.with_circuit(|circuit, now| {
+            let (counts, totals) = (circuit.counts(now), circuit.totals());
+            CircuitBreakerStats {
+                state: circuit.state(),
+                generation: circuit.generation(),
+                window_calls: counts.calls,
+                failure_rate: rate(counts.failed, counts.calls),
+                slow_call_rate: rate(counts.slow, counts.calls),
+                consecutive_failures: circuit.consecutive(),
+                succeeded: totals.succeeded,
+                failed: totals.failed,
+                slow: totals.slow,
+                rejected,
+                last_failure: totals.last_failure,
+                time_until_probe: match circuit.phase() {
+                    Phase::Open { until } => Some(until.since(now)),
+                    _ => None,
+                },
+            }
+        })
     }
 
     /// Opens the circuit until somebody closes or resets it.
     pub fn force_open(&self) {
-        self.inner.force(CircuitState::ForcedOpen);
+        self.with_circuit(|circuit, _| circuit.force(Phase::ForcedOpen));
     }
 
     /// Closes the circuit until somebody opens or resets it, whatever comes of the calls.
     pub fn force_close(&self) {
-        self.inner.force(CircuitState::ForcedClosed);
+        self.with_circuit(|circuit, _| circuit.force(Phase::ForcedClosed));
     }
 
     /// Closes the circuit and forgets what was counted in its window; it goes on by itself from there.
     pub fn reset(&self) {
-        self.inner.force(CircuitState::Closed);
+        self.with_circuit(|circuit, _| circuit.force(Phase::Closed { ramp: None }));
+    }
+
+    fn with_circuit<T>(&self, operate: impl FnOnce(&mut Circuit, Moment) -> T) -> T {
+        self.inner.with_circuit(&Reading::of(&self.inner.clock), operate)
     }
 
     /// Registers what takes the place of results of this type while the circuit is open; the one before is replaced.
@@ -222,167 +213,87 @@ impl CircuitBreaker {
 
 type FallbackOf<T> = dyn Fn(&Rejection) -> T + Send + Sync;
 
-fn window(options: &CircuitBreakerOptions) -> Arc<SlidingWindow> {
-    Arc::new(match options.window {
-        BreakerWindow::Calls(calls) => SlidingWindow::of_calls(calls),
-        BreakerWindow::Time(length) => SlidingWindow::of_time(length),
-    })
-}
-
-/// What the state says to a call.
-enum Answer {
-    Admit(Ticket),
-    Reject(Rejection),
-}
-
 impl Inner {
-    fn reject(&self, code: Code) -> Answer {
-        Answer::Reject(Rejection::new(code, self.emitter.policy()))
+    /// Operates on the circuit, and shows and tells what has changed.
+    ///
+    /// Changes are told under the lock, so that listeners hear of them in their order. To tell is to push into queues.
+    fn with_circuit<T>(&self, now: &Reading<'_>, operate: impl FnOnce(&mut Circuit, Moment) -> T) -> T {
+        let mut circuit = self.circuit.lock();
+        let generation = circuit.generation();
+        circuit.note_successes(self.tally.take(generation));
+        let answer = operate(&mut circuit, now.moment());
+        if circuit.generation() != generation {
+            // From here on the tally counts for the new generation; what was added meanwhile is late.
+            let late = self.tally.take(circuit.generation());
+            circuit.note_late_successes(late);
+        }
+        self.face.show(&circuit);
+        if let Some(change) = circuit.take_change() {
+            self.emitter.emit(now, || Happening::CircuitStateChanged {
+                from: change.from,
+                to: change.to,
+                reason: change.reason,
+            });
+        }
+        answer
     }
 
-    /// The answer to a call, with all changes of state that are due. A peek takes no probe.
-    fn answer(&self, now: &Reading<'_>, peek: bool) -> Answer {
-        loop {
-            let standing = self.machine.standing();
-            return match standing.state {
-                CircuitState::Closed => self.answer_closed(standing, now),
-                CircuitState::ForcedClosed => Answer::Admit(Ticket { at: UNTIMED, ..Ticket::BLANK }),
-                CircuitState::ForcedOpen => self.reject(Code::BreakerForcedOpen),
-                CircuitState::Open => {
-                    let until = self.machine.until();
-                    if now.moment() < until {
-                        let rejection = Rejection::new(Code::BreakerOpen, self.emitter.policy());
-                        return Answer::Reject(rejection.with_retry_after(until.since(now.moment())));
-                    }
-                    if peek {
-                        return Answer::Admit(Ticket::BLANK);
-                    }
-                    self.change(standing, CircuitState::HalfOpen, CircuitReason::TimeToProbe, now);
-                    continue;
-                }
-                CircuitState::HalfOpen => {
-                    if now.moment() >= self.machine.until() {
-                        if peek {
-                            return self.reject(Code::BreakerProbing);
-                        }
-                        self.change(standing, CircuitState::Open, CircuitReason::ProbesTimedOut, now);
-                        continue;
-                    }
-                    self.answer_half_open(standing, now, peek)
-                }
-            };
-        }
+    /// A ticket for a call that is let through.
+    #[inline]
+    fn ticket(&self, gate: Gate, kind: u32, now: &Reading<'_>) -> Ticket {
+        let at = if gate.is_measuring() || self.emitter.heard() { now.moment() } else { UNTIMED };
+        Ticket { generation: gate.generation(), kind, at, amount: 0 }
     }
 
-    fn answer_closed(&self, standing: Standing, now: &Reading<'_>) -> Answer {
-        let until = self.machine.until();
-        if until > Moment::ORIGIN {
-            let ramp = self.settings.load().options.ramp.unwrap_or_default();
-            if now.moment() >= until || ramp.is_zero() {
-                self.machine.end_ramp(until);
-            } else if !self.random.chance(ramp_share(ramp, ramp.saturating_sub(until.since(now.moment())))) {
-                return self.reject(Code::BreakerRamping);
-            }
+    /// Admits a call where not every call goes through.
+    #[inline]
+    fn admit(&self, gate: Gate, now: &Reading<'_>) -> Result<Ticket, Rejection> {
+        if gate.is_off() {
+            return Ok(Ticket::BLANK);
         }
-        Answer::Admit(Ticket { generation: standing.generation, kind: WATCHED, at: self.begun(now), amount: 0 })
-    }
-
-    fn answer_half_open(&self, standing: Standing, now: &Reading<'_>, peek: bool) -> Answer {
-        let settings = self.settings.load();
-        let (most, needed) = (settings.options.probes, settings.options.success_threshold);
-        if !self.machine.take_probe(standing.generation, most, needed) {
-            return self.reject(Code::BreakerProbing);
-        }
-        if peek {
-            self.machine.return_probe(standing.generation, false, needed);
-        }
-        Answer::Admit(Ticket { generation: standing.generation, kind: PROBE, at: self.begun(now), amount: 0 })
-    }
-
-    /// When a call began, if anybody will ask how long it took.
-    fn begun(&self, now: &Reading<'_>) -> Moment {
-        let timed = self.emitter.heard() || self.settings.load().options.slow_call_rate.is_some();
-        if timed { now.moment() } else { UNTIMED }
-    }
-
-    /// Notes a call that was watched, and opens the circuit if that was one too many.
-    fn note(&self, ticket: Ticket, mark: Mark, outcome: Outcome, now: &Reading<'_>) {
-        let standing = self.machine.standing();
-        if standing.generation != ticket.generation || standing.state != CircuitState::Closed {
-            return;
-        }
-        let settings = self.settings.load();
-        let consecutive = match outcome {
-            Outcome::Failure => self.consecutive.fetch_add(1, Ordering::Relaxed) + 1,
-            Outcome::Overload => self.consecutive.load(Ordering::Relaxed),
-            _ => {
-                if self.consecutive.load(Ordering::Relaxed) != 0 {
-                    self.consecutive.store(0, Ordering::Relaxed);
-                }
-                0
-            }
+        let (answer, gate) = match self.face.answer(gate, || now.moment(), || self.random.unit()) {
+            Some(answer) => (answer, gate),
+            None => self.look_again(now),
         };
-        settings.window.record(mark, || now.moment());
-        let counts = if settings.window.is_clean(|| now.moment()) {
-            Counts::default()
-        } else {
-            settings.window.counts(|| now.moment())
+        let rejection = match answer {
+            Answer::Watch => return Ok(self.ticket(gate, WATCHED, now)),
+            Answer::Probe => return Ok(self.ticket(gate, PROBE, now)),
+            _ => self.rejection(answer, now),
         };
-        if let Some(reason) = trips(&settings.options, consecutive, counts) {
-            self.change(standing, CircuitState::Open, reason, now);
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+        self.emitter.emit(now, || Happening::CircuitCallRejected { state: gate.state() });
+        if gate.is_lenient() { Ok(Ticket::BLANK) } else { Err(rejection) }
+    }
+
+    /// Decides on a call under the lock, and with which gate.
+    #[inline(never)]
+    fn look_again(&self, now: &Reading<'_>) -> (Answer, Gate) {
+        self.with_circuit(now, |circuit, now| (circuit.admit(now, || self.random.unit()), Gate::of(circuit)))
+    }
+
+    #[inline]
+    fn rejection(&self, answer: Answer, now: &Reading<'_>) -> Rejection {
+        let because = |code| Rejection::new(code, self.emitter.policy());
+        match answer {
+            Answer::Open(until) => because(Code::BreakerOpen).with_retry_after(until.since(now.moment())),
+            Answer::ForcedOpen => because(Code::BreakerForcedOpen),
+            Answer::Ramping => because(Code::BreakerRamping),
+            _ => because(Code::BreakerProbing),
         }
     }
 
-    /// Takes a probe back.
-    fn probed(&self, ticket: Ticket, bad: bool, outcome: Outcome, now: &Reading<'_>) {
-        let standing = self.machine.standing();
-        if standing.generation != ticket.generation {
-            return;
-        }
-        let needed = self.settings.load().options.success_threshold;
-        let success = outcome == Outcome::Success && !bad;
-        if self.machine.return_probe(ticket.generation, success, needed) == Probed::Enough {
-            self.change(standing, CircuitState::Closed, CircuitReason::Recovered, now);
-        } else if bad {
-            self.change(standing, CircuitState::Open, CircuitReason::ProbeFailed, now);
-        }
-    }
-
-    fn change(&self, seen: Standing, to: CircuitState, reason: CircuitReason, now: &Reading<'_>) {
-        let settings = self.settings.load();
-        let options = &settings.options;
-        let until = |reopenings| match to {
-            CircuitState::Open => now.moment().after(open_time(options, reopenings, self.random.unit())),
-            CircuitState::HalfOpen => now.moment().after(options.half_open_for),
-            CircuitState::Closed if reason == CircuitReason::Recovered => {
-                options.ramp.map_or(Moment::ORIGIN, |ramp| now.moment().after(ramp))
-            }
-            _ => Moment::ORIGIN,
+    /// Settles what is not just one more success.
+    #[inline(never)]
+    fn settle(&self, ticket: Ticket, outcome: Outcome, slow: bool, now: &Reading<'_>) {
+        let counts = matches!(outcome, Outcome::Success | Outcome::Failure | Outcome::Overload);
+        let outcome = match self.face.gate().is_off() {
+            // Disabled meanwhile: nothing counts, and the place of a probe is given back.
+            true if ticket.kind == PROBE => Outcome::Cancelled,
+            false if ticket.kind == PROBE || counts => outcome,
+            _ => return,
         };
-        let begin = || {
-            if to == CircuitState::Closed {
-                settings.window.clear();
-            }
-            self.consecutive.store(0, Ordering::Relaxed);
-        };
-        if let Some(Change { from, to }) = self.machine.change(seen, to, until, begin) {
-            self.emitter.emit(now, || Happening::CircuitStateChanged { from, to, reason });
-        }
-    }
-
-    /// Changes the state whatever it is.
-    fn force(&self, to: CircuitState) {
-        let now = Reading::of(&self.clock);
-        loop {
-            let standing = self.machine.standing();
-            if standing.state == to && to != CircuitState::Closed {
-                return;
-            }
-            self.change(standing, to, CircuitReason::Manual, &now);
-            if self.machine.standing().generation != standing.generation {
-                return;
-            }
-        }
+        let ended = Ended { generation: ticket.generation, outcome, slow };
+        self.with_circuit(now, |circuit, now| circuit.settle(ended, now, || self.random.unit()));
     }
 }
 
@@ -396,29 +307,21 @@ impl Guard for CircuitBreaker {
     }
 
     fn peek(&self, _: &Call<'_>, now: &Reading<'_>) -> Result<(), Rejection> {
-        // While traffic ramps up, chance decides once: at admission.
-        if self.inner.machine.standing().state == CircuitState::Closed {
+        let gate = self.inner.face.gate();
+        if gate.is_clear() || gate.is_off() || gate.is_lenient() {
             return Ok(());
         }
-        match self.inner.answer(now, true) {
-            Answer::Reject(rejection) if self.inner.settings.load().options.mode == Mode::Enabled => Err(rejection),
-            _ => Ok(()),
+        // While traffic ramps up, chance decides once: at admission.
+        match self.inner.face.answer(gate, || now.moment(), || 0.0) {
+            None | Some(Answer::Watch | Answer::Probe) => Ok(()),
+            Some(answer) => Err(self.inner.rejection(answer, now)),
         }
     }
 
     #[inline]
     fn try_admit(&self, _: &Call<'_>, now: &Reading<'_>) -> Result<Ticket, Rejection> {
-        let mode = self.inner.settings.load().options.mode;
-        if mode == Mode::Disabled {
-            return Ok(Ticket::BLANK);
-        }
-        let rejection = match self.inner.answer(now, false) {
-            Answer::Admit(ticket) => return Ok(ticket),
-            Answer::Reject(rejection) => rejection,
-        };
-        self.inner.figures.rejected.fetch_add(1, Ordering::Relaxed);
-        self.inner.emitter.emit(now, || Happening::CircuitCallRejected { state: self.state() });
-        if mode == Mode::MetricsOnly { Ok(Ticket::BLANK) } else { Err(rejection) }
+        let gate = self.inner.face.gate();
+        if gate.is_clear() { Ok(self.inner.ticket(gate, WATCHED, now)) } else { self.inner.admit(gate, now) }
     }
 
     #[inline]
@@ -427,38 +330,20 @@ impl Guard for CircuitBreaker {
         if ticket.kind == UNWATCHED {
             return;
         }
-        let duration = || if ticket.at == UNTIMED { Duration::ZERO } else { now.moment().since(ticket.at) };
-        let counted = matches!(outcome, Outcome::Success | Outcome::Failure | Outcome::Overload);
-        let mut mark = Mark { failed: counted && outcome != Outcome::Success, slow: false };
-        if counted {
-            if ticket.at != UNTIMED {
-                let options = &inner.settings.load().options;
-                mark.slow = options.slow_call_rate.is_some() && duration() >= options.slow_call;
-            }
-            inner.figures.count(mark, now);
+        let gate = inner.face.gate();
+        let slow = gate.is_measuring() && ticket.at != UNTIMED && inner.face.is_slow(now.moment().since(ticket.at));
+        let routine = outcome == Outcome::Success
+            && !slow
+            && ticket.kind == WATCHED
+            && inner.face.is_routine(gate, || now.moment())
+            && inner.tally.add(ticket.generation);
+        if !routine {
+            inner.settle(ticket, outcome, slow, now);
         }
-        match ticket.kind {
-            PROBE => inner.probed(ticket, mark.failed || mark.slow, outcome, now),
-            _ if counted => inner.note(ticket, mark, outcome, now),
-            _ => {}
-        }
-        if outcome != Outcome::Rejected {
+        // Nobody listened when an untimed call began.
+        if ticket.at != UNTIMED && outcome != Outcome::Rejected {
+            let duration = || now.moment().since(ticket.at);
             inner.emitter.emit(now, || Happening::CircuitCallExecuted { outcome, duration: duration() });
-        }
-    }
-}
-
-impl Figures {
-    #[inline]
-    fn count(&self, mark: Mark, now: &Reading<'_>) {
-        if mark.failed {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-            self.last_failure.store(now.moment().as_nanos().saturating_add(1), Ordering::Relaxed);
-        } else {
-            self.succeeded.fetch_add(1, Ordering::Relaxed);
-        }
-        if mark.slow {
-            self.slow.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

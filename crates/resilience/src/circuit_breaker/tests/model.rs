@@ -50,7 +50,6 @@ struct Model {
 
 impl Model {
     fn change(&mut self, state: CircuitState, now: u64) {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).expect("short");
         self.until = match state {
             CircuitState::Open => now + millis(self.options.open_for),
             CircuitState::HalfOpen => now + millis(self.options.half_open_for),
@@ -68,7 +67,7 @@ impl Model {
         if self.state == CircuitState::Open && now >= self.until {
             self.change(CircuitState::HalfOpen, now);
         }
-        if self.state == CircuitState::HalfOpen && now >= self.until {
+        if self.state == CircuitState::HalfOpen && self.probing > 0 && now >= self.until {
             self.change(CircuitState::Open, now);
         }
         match self.state {
@@ -78,6 +77,9 @@ impl Model {
                 if self.probing < self.options.probes
                     && self.probing + self.succeeded < self.options.success_threshold =>
             {
+                if self.probing == 0 {
+                    self.until = now + millis(self.options.half_open_for);
+                }
                 self.probing += 1;
                 Some(Some(self.generation))
             }
@@ -93,7 +95,10 @@ impl Model {
         match self.state {
             CircuitState::HalfOpen => {
                 self.probing -= 1;
-                self.succeeded += u32::from(outcome == Outcome::Success);
+                if outcome == Outcome::Success {
+                    self.succeeded += 1;
+                    self.until = now + millis(self.options.half_open_for);
+                }
                 if failed {
                     self.change(CircuitState::Open, now);
                 } else if self.succeeded >= self.options.success_threshold {
@@ -130,6 +135,10 @@ impl Model {
         };
         self.calls[first..].iter().map(|(_, failed)| *failed).collect()
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).expect("short")
 }
 
 proptest! {
