@@ -211,6 +211,7 @@ mod rate_limit;
 mod recorder;
 mod retry;
 mod sync;
+mod tally;
 mod timeout;
 #[cfg(feature = "tower")]
 mod tower;
