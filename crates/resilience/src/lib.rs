@@ -194,6 +194,7 @@ mod call;
 mod chaos;
 mod circuit_breaker;
 mod clock;
+mod counter;
 mod deadline;
 mod error;
 mod event;

@@ -288,7 +288,7 @@ async fn a_call_waits_for_its_turn_but_not_beyond_its_deadline() {
     let mut second = pin!(run(protection()));
     assert!(poll_once(second.as_mut()).is_pending());
     let hasty = protection().call(Call::new().deadline(bench.environment.clock.now().after(SECOND)));
-    assert_eq!(code(&run(hasty).await), Some(Code::DeadlinePassed), "its turn is in two seconds");
+    assert_eq!(code(&run(hasty).await), Some(Code::RateLimited), "its turn is in two seconds");
     bench.clock.advance(SECOND);
     assert_eq!(second.await, Ok(()));
 }

@@ -1,41 +1,32 @@
-//! A rate limiter for each key, in bounded memory.
-//!
-//! Keys are spread over shards by their hash; a key that is known is found under a shared lock. A new key in a full
-//! shard takes the place of one that has all of its quota back, and so loses nothing by being forgotten; a hand goes
-//! round and looks at a few for each new key, so that a flood of keys costs each of them as much as any other. Where it
-//! finds none, new keys share one quota of the shard: nobody gains a fresh allowance by making up keys.
+//! A rate limiter for each key.
 
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use foldhash::quality::RandomState;
-use hashbrown::HashTable;
-use parking_lot::RwLock;
+use crossbeam_utils::CachePadded;
+use foldhash::fast::RandomState;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::call::Call;
 use crate::clock::{Clock, Moment, Reading};
-use crate::error::{Code, InvalidOption, Rejection};
-use crate::event::{Emitter, Happening};
+use crate::error::{InvalidOption, Rejection};
 use crate::name::Name;
 use crate::outcome::Outcome;
 use crate::policy::{Admission, Environment, Guard, Mode, Ticket};
-use crate::sync::atomic::{AtomicU64, Ordering};
 
-use super::meter::Meter;
-use super::options::RateLimitOptions;
-use super::policy::{Figures, RateLimitStats, RateLimitStatus, admission, rejection};
-use super::state::{Rule, Taken};
+use super::key::{Digests, Sought};
+use super::options::{RateLimitOptions, Settings};
+use super::policy::RateLimitStats;
+use super::shard::{self, Answer, Seat, Shard};
+use super::shell::{RateLimitStatus, Refusal, Shell};
+use super::state::{Algorithm, Demand, Rule, low_half};
 
 /// The most shards: enough that threads rarely meet in one.
-const MOST_SHARDS: usize = 64;
+const MOST_SHARDS: usize = 256;
 
-/// The fewest keys that make another shard worth while.
-const KEYS_PER_SHARD: usize = 256;
-
-/// How many keys the hand looks at for a new one.
-const LOOKS: usize = 8;
+/// So many keys make another shard worth while.
+const KEYS_PER_SHARD: usize = 1024;
 
 /// Admits so many calls of each key in a time; the key is that of the [`Call`]. Cheap to clone: clones are the same.
 ///
@@ -48,42 +39,21 @@ const LOOKS: usize = 8;
 /// assert!(limiter.try_acquire_for(&Call::new().key("bob")).is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # Many keys
+///
+/// It follows at most `max_keys`, with 64 bytes or less for each beside the key itself (and 8 bytes for each call in an
+/// exact sliding window). When there are as many, a new key takes the place of one that has all of its quota back and so
+/// loses nothing by being forgotten. Where no such key is found quickly, new keys share one quota, about a `max_keys`th
+/// of all that is followed for each shard; once a place is found for one of them, it begins with what they have used
+/// together. So nobody gains anything by making up keys, and who is followed already does not notice.
+///
+/// Keys of more than 256 bytes are told apart by a digest of 128 bits.
+///
+/// For keys with different limits, have one limiter for each kind.
 #[derive(Clone)]
 pub struct KeyedRateLimiter {
     inner: Arc<Inner>,
-}
-
-struct Inner {
-    settings: ArcSwap<Settings>,
-    shards: Box<[RwLock<Shard>]>,
-    hasher: RandomState,
-    figures: Figures,
-    evicted: AtomicU64,
-    crowded: AtomicU64,
-    clock: Clock,
-    emitter: Emitter,
-}
-
-#[derive(Clone)]
-struct Settings {
-    options: RateLimitOptions,
-    rule: Rule,
-}
-
-struct Shard {
-    /// Places in `entries` by the hash of their key.
-    table: HashTable<u32>,
-    entries: Vec<Entry>,
-    /// Where the hand is.
-    hand: usize,
-    /// What new keys share while there is no place for them.
-    crowd: Meter,
-}
-
-struct Entry {
-    hash: u64,
-    key: Box<str>,
-    meter: Meter,
 }
 
 /// What a keyed limiter has done since it was made.
@@ -95,10 +65,19 @@ pub struct KeyedRateLimitStats {
     pub keys: u64,
     /// How many it may follow.
     pub max_keys: u64,
-    /// How many keys gave way to new ones; each had all of its quota.
+    /// How many keys were forgotten; each had all of its quota.
     pub evicted: u64,
-    /// How many calls of new keys found no place and shared a quota.
+    /// How many calls of keys that are not followed shared a quota.
     pub crowded: u64,
+}
+
+struct Inner {
+    shell: Shell,
+    hasher: RandomState,
+    digests: Digests,
+    shards: Box<[CachePadded<Mutex<Shard>>]>,
+    /// Held by whoever changes the options.
+    options: Mutex<(RateLimitOptions, Settings)>,
 }
 
 impl KeyedRateLimiter {
@@ -121,261 +100,215 @@ impl KeyedRateLimiter {
         options: &RateLimitOptions,
         environment: &Environment,
     ) -> Result<Self, InvalidOption> {
-        let rule = options.rule()?;
-        let shards = (options.max_keys as usize / KEYS_PER_SHARD).next_power_of_two().clamp(1, MOST_SHARDS);
-        Ok(Self {
-            inner: Arc::new(Inner {
-                settings: ArcSwap::from_pointee(Settings { options: options.clone(), rule }),
-                shards: (0..shards).map(|_| RwLock::new(Shard::new(&rule))).collect(),
-                hasher: RandomState::default(),
-                figures: Figures::default(),
-                evicted: AtomicU64::new(0),
-                crowded: AtomicU64::new(0),
-                clock: environment.clock.clone(),
-                emitter: environment.emitter(&name.into()),
-            }),
-        })
+        let settings = Settings::try_from(options)?;
+        let rule = Rule { generation: 0, algorithm: Algorithm::new(settings.limit, environment.clock.now()) };
+        let shards = (settings.max_keys as usize / KEYS_PER_SHARD).next_power_of_two().clamp(1, MOST_SHARDS);
+        let capacity = capacity(settings.max_keys, shards);
+        let inner = Inner {
+            shell: Shell::new(&name.into(), settings.mode, environment),
+            hasher: RandomState::default(),
+            digests: Digests::default(),
+            shards: (0..shards).map(|_| CachePadded::new(Mutex::new(Shard::new(rule, capacity)))).collect(),
+            options: Mutex::new((options.clone(), settings)),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Puts other options in force. What every key has used stays used, up to the new limit. With fewer `max_keys` than
-    /// are followed, keys give way as new ones come.
+    /// are followed, keys are forgotten as they recover and new ones come.
+    ///
+    /// It goes through all keys, and holds up calls whose keys are in the part that it is at.
     ///
     /// # Errors
     ///
     /// An option is out of its range, or there is not exactly one algorithm; the options before stay in force.
     pub fn reconfigure(&self, options: &RateLimitOptions) -> Result<(), InvalidOption> {
-        let rule = options.rule()?;
-        let inner = &*self.inner;
-        // No call can be between the old rule and the new meters: every shard is held until both are there.
-        let mut shards: Vec<_> = inner.shards.iter().map(RwLock::write).collect();
-        let before = inner.settings.swap(Arc::new(Settings { options: options.clone(), rule }));
-        if before.rule != rule {
-            let now = inner.clock.now().as_nanos();
-            shards.iter_mut().for_each(|shard| shard.convert(&before.rule, &rule, now));
+        let settings = Settings::try_from(options)?;
+        let (inner, now) = (&*self.inner, self.inner.shell.clock.now());
+        let mut before = inner.options.lock();
+        let capacity = capacity(settings.max_keys, inner.shards.len());
+        for mut shard in inner.shards() {
+            let rule = match settings.limit == before.1.limit {
+                true => *shard.rule(),
+                false => Rule {
+                    generation: shard.rule().generation.wrapping_add(1),
+                    algorithm: shard.rule().algorithm.successor(settings.limit, now),
+                },
+            };
+            shard.reconfigure(rule, capacity, now);
         }
+        inner.shell.set(settings.mode);
+        *before = (options.clone(), settings);
         Ok(())
     }
 
     /// The options in force.
     pub fn options(&self) -> RateLimitOptions {
-        self.inner.settings.load().options.clone()
+        self.inner.options.lock().0.clone()
     }
 
-    /// What is left of the limit of this key; all of it where the key is not known.
+    /// Admits this call at once or not at all, without a permit: what it takes stays taken, whatever comes of it.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check(&self, call: &Call<'_>) -> Result<(), Rejection> {
+        self.try_admit(call, &Reading::of(&self.inner.shell.clock)).map(drop)
+    }
+
+    /// What is left of the limit of this key.
     pub fn status(&self, key: &str) -> RateLimitStatus {
-        let now = self.inner.clock.now().as_nanos();
-        let hash = self.inner.hasher.hash_one(key);
-        let shard = self.inner.shard(hash).read();
-        let rule = self.inner.settings.load().rule;
-        match shard.find(hash, key) {
-            Some(entry) => RateLimitStatus::of(&rule, &entry.meter, now),
-            None => RateLimitStatus::of(&rule, &Meter::new(&rule, 0, now), now),
-        }
+        let now = self.inner.shell.clock.now();
+        let answer = self.inner.peek(key, &Demand { now, cost: 1, patience: None });
+        RateLimitStatus::new(&answer.standing, answer.decision, now)
     }
 
     /// Gives `cost` back to this key, as if it had not been taken.
     pub fn refund(&self, key: &str, cost: u32) {
-        self.inner.give(self.inner.hasher.hash_one(key), cost, self.inner.clock.now().as_nanos());
+        let (sought, hash) = self.inner.sought(key);
+        let now = self.inner.shell.clock.now();
+        self.inner.shard(hash).refund(sought, low_half(hash), cost, now);
     }
 
     /// Forgets what this key has used.
     pub fn reset(&self, key: &str) {
-        let hash = self.inner.hasher.hash_one(key);
-        if let Some(entry) = self.inner.shard(hash).read().find(hash, key) {
-            entry.meter.reset();
+        let (sought, hash) = self.inner.sought(key);
+        let known = self.inner.shard(hash).reset(sought, low_half(hash));
+        if known {
+            self.inner.shell.emit_reset();
         }
-        self.inner.emitter.emit(&Reading::of(&self.inner.clock), || Happening::RateReset);
+    }
+
+    /// Forgets every key that has all of its quota back, and gives back the memory of it. Returns how many there were.
+    ///
+    /// There is no need to call it but to have the memory for something else.
+    pub fn forget_recovered(&self) -> usize {
+        let now = self.inner.shell.clock.now();
+        self.inner.shards().map(|mut shard| shard.forget(now)).sum()
     }
 
     /// What it has done since it was made.
     pub fn stats(&self) -> KeyedRateLimitStats {
-        let keys: usize = self.inner.shards.iter().map(|shard| shard.read().entries.len()).sum();
-        KeyedRateLimitStats {
-            calls: self.inner.figures.stats(),
-            keys: keys as u64,
-            max_keys: u64::from(self.inner.settings.load().options.max_keys),
-            evicted: self.inner.evicted.load(Ordering::Relaxed),
-            crowded: self.inner.crowded.load(Ordering::Relaxed),
+        let max_keys = u64::from(self.inner.options.lock().1.max_keys);
+        let mut stats = KeyedRateLimitStats { max_keys, ..KeyedRateLimitStats::default() };
+        for shard in self.inner.shards() {
+            stats.calls.allowed += shard.figures.allowed;
+            stats.calls.denied += shard.figures.denied;
+            stats.keys += shard.len() as u64;
+            stats.evicted += shard.figures.evicted;
+            stats.crowded += shard.figures.crowded;
+        }
+        stats
+    }
+
+    #[inline]
+    fn enter(&self, call: &Call<'_>, now: &Reading<'_>, patience: Option<Moment>) -> Result<Ticket, Rejection> {
+        let inner = &*self.inner;
+        if inner.shell.is(Mode::Disabled) {
+            return Ok(Ticket::BLANK);
+        }
+        let Some(key) = call.key_name() else { return inner.shell.refused(&Refusal::KEY_MISSING, now) };
+        if call.weight() == 0 {
+            inner.shell.tell_admitted(call, now);
+            return Ok(Ticket::BLANK);
+        }
+        // The key is hashed while the clock is read, and both before the lock is taken.
+        let (sought, hash) = inner.sought(key);
+        let demand = Demand { now: now.moment(), cost: call.weight(), patience };
+        let taken = inner.shard(hash).take(sought, low_half(hash), &demand);
+        match taken {
+            Ok(taken) => {
+                let amount = inner.amount(hash, taken.seat);
+                let ticket = Ticket { generation: taken.generation, kind: demand.cost, at: taken.starts, amount };
+                inner.shell.tell_admitted(call, now);
+                Ok(inner.shell.ticket(ticket, now))
+            }
+            Err(refused) => inner.shell.refused(&refused.refusal(&demand), now),
         }
     }
+}
+
+/// How many keys each of the shards may follow.
+fn capacity(max_keys: u32, shards: usize) -> usize {
+    (max_keys as usize / shards).clamp(1, shard::MOST)
 }
 
 impl Inner {
-    fn shard(&self, hash: u64) -> &RwLock<Shard> {
-        // The table inside goes by the lower and the topmost bits; shards go by others.
-        let index = usize::try_from((hash >> 40) & 0xffff).unwrap_or(0) & (self.shards.len() - 1);
-        &self.shards[index]
+    #[inline]
+    fn sought<'k>(&self, key: &'k str) -> (Sought<'k>, u64) {
+        (self.digests.sought(key), self.hasher.hash_one(key.as_bytes()))
+    }
+
+    /// Shards go by the upper half of a hash, keys within them by the lower one.
+    #[inline]
+    fn place(&self, hash: u64) -> usize {
+        low_half(hash >> 32) as usize & (self.shards.len() - 1)
     }
 
     #[inline]
-    fn take(&self, call: &Call<'_>, now: &Reading<'_>, patient: bool) -> Result<(Ticket, u64), Rejection> {
-        let Some(key) = call.key_name() else {
-            return Err(Rejection::new(Code::RateKeyMissing, self.emitter.policy()));
-        };
-        let moment = now.moment().as_nanos();
-        let hash = self.hasher.hash_one(key);
-        let shard = self.shard(hash);
-        let known = {
-            let shard = shard.read();
-            let settings = self.settings.load();
-            if settings.options.mode == Mode::Disabled {
-                return Ok((Ticket::BLANK, 0));
-            }
-            let take = |entry: &Entry| entry.meter.take(&settings.rule, moment, call.weight(), patient);
-            shard.find(hash, key).map(|entry| (take(entry), settings.rule.limit(), settings.options.mode))
-        };
-        let (taken, limit, mode) = match known {
-            Some(known) => known,
-            None => self.take_new(hash, key, moment, call, patient),
-        };
-        let answer = self.figures.answer(taken, limit, call, mode, now, &self.emitter);
-        // The hash finds the key again when the call is over.
-        answer.map(|(ticket, after)| (Ticket { at: Moment::from_nanos(hash), ..ticket }, after))
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        self.shards[self.place(hash)].lock()
     }
 
-    /// The first call of a key.
-    fn take_new(&self, hash: u64, key: &str, now: u64, call: &Call<'_>, patient: bool) -> (Taken, u32, Mode) {
-        let mut shard = self.shard(hash).write();
-        let settings = self.settings.load();
-        let (rule, mode) = (settings.rule, settings.options.mode);
-        let most = (settings.options.max_keys as usize).div_ceil(self.shards.len());
-        let place = match shard.place(hash, key) {
-            Some(place) => Some(place),
-            None => {
-                let evicted = shard.make_room(most, &rule, now);
-                self.evicted.fetch_add(evicted, Ordering::Relaxed);
-                (shard.entries.len() < most).then(|| shard.insert(hash, key, &rule, now))
-            }
-        };
-        let taken = match place {
-            Some(place) => shard.entries[place].meter.take(&rule, now, call.weight(), patient),
-            None => {
-                self.crowded.fetch_add(1, Ordering::Relaxed);
-                shard.crowd.take(&rule, now, call.weight(), patient)
-            }
-        };
-        (taken, rule.limit(), mode)
+    fn shards(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
+        self.shards.iter().map(|shard| shard.lock())
     }
 
-    fn give(&self, hash: u64, cost: u32, now: u64) {
-        let shard = self.shard(hash).read();
-        let rule = self.settings.load().rule;
-        let found = shard.table.find(hash, |place| shard.entries[*place as usize].hash == hash);
-        match found {
-            Some(place) => shard.entries[*place as usize].meter.give(&rule, now, cost),
-            None => shard.crowd.give(&rule, now, cost),
-        }
-    }
-}
-
-impl Shard {
-    fn new(rule: &Rule) -> Self {
-        Self { table: HashTable::new(), entries: Vec::new(), hand: 0, crowd: Meter::new(rule, 0, 0) }
+    fn peek(&self, key: &str, demand: &Demand) -> Answer {
+        let (sought, hash) = self.sought(key);
+        self.shard(hash).peek(sought, low_half(hash), demand)
     }
 
+    /// Where the key stands, as a ticket notes it: 8 bits for the shard, 24 for the place in it, 32 for the serial.
     #[inline]
-    fn find(&self, hash: u64, key: &str) -> Option<&Entry> {
-        self.place(hash, key).map(|place| &self.entries[place])
-    }
-
-    #[inline]
-    fn place(&self, hash: u64, key: &str) -> Option<usize> {
-        let same = |place: &u32| {
-            let entry = &self.entries[*place as usize];
-            entry.hash == hash && *entry.key == *key
-        };
-        self.table.find(hash, same).map(|place| *place as usize)
-    }
-
-    fn insert(&mut self, hash: u64, key: &str, rule: &Rule, now: u64) -> usize {
-        let place = self.entries.len();
-        self.entries.push(Entry { hash, key: key.into(), meter: Meter::new(rule, 0, now) });
-        let entries = &self.entries;
-        let number = u32::try_from(place).unwrap_or(u32::MAX);
-        self.table.insert_unique(hash, number, |place| entries[*place as usize].hash);
-        place
-    }
-
-    /// Looks at a few keys, where there are as many as may be, and forgets those that have all of their quota. Returns
-    /// how many.
-    fn make_room(&mut self, most: usize, rule: &Rule, now: u64) -> u64 {
-        let mut forgotten = 0;
-        for _ in 0..LOOKS {
-            if self.entries.len() < most || self.entries.is_empty() {
-                break;
-            }
-            self.hand %= self.entries.len();
-            if self.entries[self.hand].meter.rest(rule, now) == 0 {
-                self.forget(self.hand);
-                forgotten += 1;
-            } else {
-                self.hand += 1;
-            }
-        }
-        forgotten
-    }
-
-    /// Forgets the key at this place; the last one takes it.
-    fn forget(&mut self, place: usize) {
-        let last = self.entries.len() - 1;
-        for (of, to) in [(place, None), (last, Some(place))] {
-            let hash = self.entries[of].hash;
-            let found = self.table.find_entry(hash, |found| *found as usize == of);
-            match (found, to) {
-                (Ok(mut found), Some(to)) => *found.get_mut() = u32::try_from(to).unwrap_or(u32::MAX),
-                (Ok(found), None) => _ = found.remove(),
-                (Err(_), _) => {}
-            }
-        }
-        self.entries.swap_remove(place);
-    }
-
-    fn convert(&mut self, from: &Rule, to: &Rule, now: u64) {
-        for meter in self.entries.iter_mut().map(|entry| &mut entry.meter).chain([&mut self.crowd]) {
-            *meter = Meter::new(to, meter.used(from, now), now);
-        }
+    fn amount(&self, hash: u64, seat: Seat) -> u64 {
+        (self.place(hash) as u64) << 56 | u64::from(seat.place) << 32 | u64::from(seat.serial)
     }
 }
 
 impl Guard for KeyedRateLimiter {
     fn name(&self) -> &Name {
-        self.inner.emitter.policy()
+        self.inner.shell.emitter.policy()
     }
 
     fn clock(&self) -> &Clock {
-        &self.inner.clock
+        &self.inner.shell.clock
     }
 
     fn peek(&self, call: &Call<'_>, now: &Reading<'_>) -> Result<(), Rejection> {
-        let Some(key) = call.key_name() else {
-            return Err(Rejection::new(Code::RateKeyMissing, self.name()));
-        };
-        let hash = self.inner.hasher.hash_one(key);
-        let shard = self.inner.shard(hash).read();
-        let settings = self.inner.settings.load();
-        let Some(entry) = shard.find(hash, key).filter(|_| settings.options.mode == Mode::Enabled) else {
+        let inner = &*self.inner;
+        if !inner.shell.is(Mode::Enabled) {
             return Ok(());
-        };
-        match entry.meter.peek(&settings.rule, now.moment().as_nanos(), call.weight(), true) {
-            Taken::Admitted { .. } => Ok(()),
-            taken => Err(rejection(taken, settings.rule.limit(), call, self.name())),
+        }
+        let Some(key) = call.key_name() else { return Err(inner.shell.rejection(&Refusal::KEY_MISSING, now)) };
+        let demand = Demand { now: now.moment(), cost: call.weight(), patience: Some(call.ends()) };
+        if demand.cost == 0 {
+            return Ok(());
+        }
+        let answer = inner.peek(key, &demand);
+        match answer.decision.starts(demand.now) {
+            Some(_) => Ok(()),
+            None => Err(inner.shell.rejection(&answer.refusal(&demand), now)),
         }
     }
 
     #[inline]
     fn try_admit(&self, call: &Call<'_>, now: &Reading<'_>) -> Result<Ticket, Rejection> {
-        self.inner.take(call, now, false).map(|(ticket, _)| ticket)
+        self.enter(call, now, None)
     }
 
     #[inline]
     fn admit(&self, call: &Call<'_>, now: &Reading<'_>) -> Admission {
-        admission(self.inner.take(call, now, true), now)
+        Shell::admission(self.enter(call, now, Some(call.ends())), now)
     }
 
+    #[inline]
     fn settle(&self, ticket: Ticket, outcome: Outcome, now: &Reading<'_>) {
-        if outcome == Outcome::Rejected && ticket.amount > 0 {
-            let cost = u32::try_from(ticket.amount).unwrap_or(u32::MAX);
-            self.inner.give(ticket.at.as_nanos(), cost, now.moment().as_nanos());
+        if let Some(back) = Shell::returned(&ticket, outcome, now)
+            && let Some(shard) = self.inner.shards.get((ticket.amount >> 56) as usize)
+        {
+            let seat = Seat { place: low_half(ticket.amount >> 32) & 0xFF_FFFF, serial: low_half(ticket.amount) };
+            shard.lock().untake(seat, ticket.generation, &back);
         }
     }
 }

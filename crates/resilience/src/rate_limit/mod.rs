@@ -2,20 +2,31 @@
 //!
 //! | algorithm | admits | state |
 //! |---|---|---|
-//! | token bucket | a steady rate, and a burst after a pause | one word (GCRA, ATM Forum TM 4.0 section 4.4) |
-//! | leaky bucket | a steady rate, with calls that wait for their turn | one word |
-//! | fixed window | so many in each window of the clock; up to twice as many around its edge | one word |
-//! | sliding window | so many in any window: exactly for small limits, and weighing the last window for large ones | a log; one word |
+//! | token bucket | a steady rate, and a burst after a pause | one number (`bucket`) |
+//! | leaky bucket | a steady rate, with calls that wait for their turn | one number (`bucket`) |
+//! | fixed window | so many in each window of the clock; up to twice as many around its edge | one number (`window`) |
+//! | sliding window | so many in any window: exactly for small limits, and weighing the last window for large ones | a log (`log`); one number (`window`) |
 //!
-//! A [`RateLimiter`] counts all calls together, a [`KeyedRateLimiter`] those of each key, in bounded memory. No key
-//! gains anything by being forgotten: only keys that have all of their quota back are.
+//! A [`RateLimiter`] counts all calls together (`policy`), in one atomic word that also survives changes of the limit
+//! (`cell`). A [`KeyedRateLimiter`] counts those of each key (`keyed`), in the bounded memory of a sharded table
+//! (`shard`, `key`). What both do around a decision is in `shell`.
+//!
+//! Invariant: never is more admitted than the limit says. Not by a reading of the clock that is outdated when it is
+//! acted upon, nor by a clock that jumps; not by a refund, nor a change of limits; and not to a key because it was forgotten.
 
+mod bucket;
+mod cell;
+mod key;
 mod keyed;
-mod meter;
+mod log;
 mod options;
 mod policy;
+mod shard;
+mod shell;
 mod state;
+mod window;
 
 pub use keyed::{KeyedRateLimitStats, KeyedRateLimiter};
 pub use options::{FixedWindow, LeakyBucket, RateLimitOptions, SlidingWindow, TokenBucket};
-pub use policy::{RateLimitStats, RateLimitStatus, RateLimiter};
+pub use policy::{RateLimitStats, RateLimiter};
+pub use shell::RateLimitStatus;

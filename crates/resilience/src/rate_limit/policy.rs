@@ -2,23 +2,22 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use crossbeam_utils::CachePadded;
+use parking_lot::Mutex;
 
 use crate::call::Call;
 use crate::clock::{Clock, Moment, Reading};
-use crate::error::{Code, Context, InvalidOption, Rejection};
-use crate::event::{Emitter, Happening};
+use crate::counter::Counter;
+use crate::error::{InvalidOption, Rejection};
 use crate::name::Name;
 use crate::outcome::Outcome;
 use crate::policy::{Admission, Environment, Guard, Mode, Ticket};
-use crate::sync::atomic::{AtomicU64, Ordering};
 
-use super::meter::Meter;
-use super::options::RateLimitOptions;
-use super::state::{Rule, Taken};
+use super::cell::Cell;
+use super::log::Log;
+use super::options::{RateLimitOptions, Settings};
+use super::shell::{RateLimitStatus, Refusal, Shell};
+use super::state::{Algorithm, Decision, Demand, Rule, Used};
 
 /// Admits so many calls in a time. Cheap to clone: clones are the same limiter.
 ///
@@ -32,30 +31,12 @@ use super::state::{Rule, Taken};
 /// assert!(rejection.retry_after().is_some());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// A call that never began because a policy further in rejected it, or that was given up while it waited for its
+/// time, gives back what it took, as far as that has not come back by itself.
 #[derive(Clone)]
 pub struct RateLimiter {
     inner: Arc<Inner>,
-}
-
-struct Inner {
-    counted: ArcSwap<Counted>,
-    figures: Figures,
-    clock: Clock,
-    emitter: Emitter,
-}
-
-/// A rule, and what has been used by it.
-struct Counted {
-    options: RateLimitOptions,
-    rule: Rule,
-    meter: Meter,
-}
-
-/// How many calls a limiter has answered how.
-#[derive(Debug, Default)]
-pub(super) struct Figures {
-    pub(super) allowed: CachePadded<AtomicU64>,
-    pub(super) denied: CachePadded<AtomicU64>,
 }
 
 /// What a rate limiter has done since it was made.
@@ -67,32 +48,19 @@ pub struct RateLimitStats {
     pub denied: u64,
 }
 
-/// What is left of a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RateLimitStatus {
-    /// The most that can be admitted at once.
-    pub limit: u32,
-    /// How much of it would be admitted now.
-    pub remaining: u32,
-    /// How long it takes until all of it would be, if nothing is taken.
-    pub reset_after: Duration,
-    /// How long it takes until a call of cost 1 would be admitted; zero where it would be now.
-    pub retry_after: Duration,
+struct Inner {
+    shell: Shell,
+    cell: Cell,
+    allowed: Counter,
+    denied: Counter,
+    /// Held by whoever changes the rule, and by every call where what was used stands in the log.
+    slow: Mutex<Slow>,
 }
 
-impl RateLimitStatus {
-    pub(super) fn of(rule: &Rule, meter: &Meter, now: u64) -> Self {
-        let retry_after = match meter.peek(rule, now, 1, false) {
-            Taken::Denied { retry_after } => retry_after,
-            _ => 0,
-        };
-        Self {
-            limit: rule.limit(),
-            remaining: rule.limit().saturating_sub(meter.used(rule, now)),
-            reset_after: Duration::from_nanos(meter.rest(rule, now)),
-            retry_after: Duration::from_nanos(retry_after),
-        }
-    }
+struct Slow {
+    options: RateLimitOptions,
+    settings: Settings,
+    log: Log,
 }
 
 impl RateLimiter {
@@ -115,160 +83,231 @@ impl RateLimiter {
         options: &RateLimitOptions,
         environment: &Environment,
     ) -> Result<Self, InvalidOption> {
-        let rule = options.rule()?;
-        let counted = Counted { options: options.clone(), rule, meter: Meter::new(&rule, 0, 0) };
-        Ok(Self {
-            inner: Arc::new(Inner {
-                counted: ArcSwap::from_pointee(counted),
-                figures: Figures::default(),
-                clock: environment.clock.clone(),
-                emitter: environment.emitter(&name.into()),
-            }),
-        })
+        let settings = Settings::try_from(options)?;
+        let algorithm = Algorithm::new(settings.limit, environment.clock.now());
+        let inner = Inner {
+            shell: Shell::new(&name.into(), settings.mode, environment),
+            cell: Cell::new(&Rule { generation: 0, algorithm }),
+            allowed: Counter::default(),
+            denied: Counter::default(),
+            slow: Mutex::new(Slow { options: options.clone(), settings, log: Log::default() }),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Puts other options in force. What has been used stays used, up to the new limit; a call that is being decided
-    /// at that very moment may count by the old options.
+    /// Puts other options in force. What has been used stays used, up to the new limit.
     ///
     /// # Errors
     ///
     /// An option is out of its range, or there is not exactly one algorithm; the options before stay in force.
     pub fn reconfigure(&self, options: &RateLimitOptions) -> Result<(), InvalidOption> {
-        let rule = options.rule()?;
-        let now = self.inner.clock.now().as_nanos();
-        self.inner.counted.rcu(|counted| {
-            let used = counted.meter.used(&counted.rule, now);
-            Counted { options: options.clone(), rule, meter: Meter::new(&rule, used, now) }
-        });
+        let settings = Settings::try_from(options)?;
+        let now = self.inner.shell.clock.now();
+        let mut slow = self.inner.slow.lock();
+        if settings.limit != slow.settings.limit {
+            let (rule, _) = self.inner.cell.read();
+            let algorithm = rule.algorithm.successor(settings.limit, now);
+            self.inner.convert(&mut slow, Rule { generation: rule.generation.wrapping_add(1), algorithm }, now);
+        }
+        self.inner.shell.set(settings.mode);
+        slow.options = options.clone();
+        slow.settings = settings;
         Ok(())
     }
 
     /// The options in force.
     pub fn options(&self) -> RateLimitOptions {
-        self.inner.counted.load().options.clone()
+        self.inner.slow.lock().options.clone()
+    }
+
+    /// Admits this call at once or not at all, without a permit: what it takes stays taken, whatever comes of it.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check(&self, call: &Call<'_>) -> Result<(), Rejection> {
+        self.try_admit(call, &Reading::of(&self.inner.shell.clock)).map(drop)
     }
 
     /// What is left of the limit.
     pub fn status(&self) -> RateLimitStatus {
-        let counted = self.inner.counted.load();
-        RateLimitStatus::of(&counted.rule, &counted.meter, self.inner.clock.now().as_nanos())
+        let now = self.inner.shell.clock.now();
+        let demand = Demand { now, cost: 1, patience: None };
+        self.inner.look(now, |algorithm, (number, log)| {
+            let standing = algorithm.standing(algorithm.used(number, log), now);
+            RateLimitStatus::new(&standing, algorithm.peek(algorithm.used(number, log), &demand), now)
+        })
     }
 
     /// Gives `cost` back, as if it had not been taken.
     pub fn refund(&self, cost: u32) {
-        let counted = self.inner.counted.load();
-        counted.meter.give(&counted.rule, self.inner.clock.now().as_nanos(), cost);
+        let now = self.inner.shell.clock.now();
+        self.inner.give_back(None, |algorithm, used| algorithm.refund(used, cost, now));
     }
 
     /// Forgets what has been used.
     pub fn reset(&self) {
-        self.inner.counted.load().meter.reset();
-        self.inner.emitter.emit(&Reading::of(&self.inner.clock), || Happening::RateReset);
+        let mut slow = self.inner.slow.lock();
+        let (rule, _) = self.inner.cell.read();
+        self.inner.cell.replace(&Rule { generation: rule.generation.wrapping_add(1), ..rule }, |_| 0);
+        slow.log = Log::default();
+        drop(slow);
+        self.inner.shell.emit_reset();
     }
 
     /// What it has done since it was made.
     pub fn stats(&self) -> RateLimitStats {
-        self.inner.figures.stats()
+        RateLimitStats { allowed: self.inner.allowed.sum(), denied: self.inner.denied.sum() }
     }
 
     #[inline]
-    fn take(&self, call: &Call<'_>, now: &Reading<'_>, patient: bool) -> Result<(Ticket, u64), Rejection> {
-        let inner = &*self.inner;
-        let counted = inner.counted.load();
-        if counted.options.mode == Mode::Disabled {
-            return Ok((Ticket::BLANK, 0));
+    fn enter(&self, call: &Call<'_>, now: &Reading<'_>, patience: Option<Moment>) -> Result<Ticket, Rejection> {
+        let (inner, cost) = (&*self.inner, call.weight());
+        if inner.shell.is(Mode::Disabled) {
+            return Ok(Ticket::BLANK);
         }
-        let taken = counted.meter.take(&counted.rule, now.moment().as_nanos(), call.weight(), patient);
-        inner.figures.answer(taken, counted.rule.limit(), call, counted.options.mode, now, &inner.emitter)
+        let at = now.moment();
+        match inner.cell.take_at_once(at, cost) {
+            Some(generation) => Ok(inner.admitted(Ticket { generation, kind: cost, at, amount: 0 }, call, now)),
+            None => inner.enter_slowly(call, now, patience),
+        }
     }
 }
 
-impl Figures {
-    pub(super) fn stats(&self) -> RateLimitStats {
-        RateLimitStats { allowed: self.allowed.load(Ordering::Relaxed), denied: self.denied.load(Ordering::Relaxed) }
-    }
-
-    /// Counts and tells what was decided: a ticket with the nanoseconds to wait, or the rejection.
+impl Inner {
     #[inline]
-    pub(super) fn answer(
-        &self,
-        taken: Taken,
-        limit: u32,
-        call: &Call<'_>,
-        mode: Mode,
-        now: &Reading<'_>,
-        emitter: &Emitter,
-    ) -> Result<(Ticket, u64), Rejection> {
-        if let Taken::Admitted { after, .. } = taken {
-            self.allowed.fetch_add(1, Ordering::Relaxed);
-            emitter.emit(now, || Happening::RateAllowed { cost: call.weight() });
-            return Ok((Ticket { amount: u64::from(call.weight()), ..Ticket::BLANK }, after));
-        }
-        self.denied.fetch_add(1, Ordering::Relaxed);
-        let rejection = rejection(taken, limit, call, emitter.policy());
-        emitter.emit(now, || Happening::RateDenied { retry_after: rejection.retry_after() });
-        if mode == Mode::MetricsOnly { Ok((Ticket::BLANK, 0)) } else { Err(rejection) }
+    fn admitted(&self, ticket: Ticket, call: &Call<'_>, now: &Reading<'_>) -> Ticket {
+        self.allowed.add();
+        self.shell.tell_admitted(call, now);
+        ticket
     }
-}
 
-/// The rejection of a call that was not admitted.
-pub(super) fn rejection(taken: Taken, limit: u32, call: &Call<'_>, policy: &Name) -> Rejection {
-    let context = Context::Used { used: u64::from(call.weight()), limit: u64::from(limit) };
-    match taken {
-        Taken::Denied { retry_after } => {
-            Rejection::new(Code::RateLimited, policy).with_retry_after(Duration::from_nanos(retry_after))
+    #[inline(never)]
+    fn enter_slowly(&self, call: &Call<'_>, now: &Reading<'_>, patience: Option<Moment>) -> Result<Ticket, Rejection> {
+        let demand = Demand { now: now.moment(), cost: call.weight(), patience };
+        if demand.cost == 0 {
+            return Ok(self.admitted(Ticket::BLANK, call, now));
         }
-        _ => Rejection::new(Code::RateCostTooLarge, policy).with_context(context),
+        let (decision, generation) = self.cell.take(&demand).unwrap_or_else(|| self.take_slowly(&demand));
+        match decision.starts(demand.now) {
+            Some(at) => {
+                let ticket = Ticket { generation, kind: demand.cost, at, amount: 0 };
+                Ok(self.admitted(self.shell.ticket(ticket, now), call, now))
+            }
+            None => {
+                self.denied.add();
+                self.shell.refused(&self.refusal(decision, &demand), now)
+            }
+        }
     }
-}
 
-/// Admission at once, or after so many nanoseconds.
-pub(super) fn admission(taken: Result<(Ticket, u64), Rejection>, now: &Reading<'_>) -> Admission {
-    match taken {
-        Ok((ticket, 0)) => Admission::Granted(ticket),
-        Ok((ticket, after)) => {
-            Admission::Later(Moment::from_nanos(now.moment().as_nanos().saturating_add(after)), ticket)
+    /// Takes from the log, or lets the numbers begin at a later epoch and takes from them.
+    #[cold]
+    fn take_slowly(&self, demand: &Demand) -> (Decision, u32) {
+        let mut slow = self.slow.lock();
+        loop {
+            let (rule, _) = self.cell.read();
+            match rule.algorithm {
+                Algorithm::Exact(exact) => return (exact.take(&mut slow.log, demand), rule.generation),
+                Algorithm::Counted(counted) if counted.outgrown(demand.now) => {
+                    let algorithm = Algorithm::Counted(counted.rebased(demand.now));
+                    self.convert(&mut slow, Rule { algorithm, ..rule }, demand.now);
+                }
+                Algorithm::Counted(_) => {}
+            }
+            if let Some(taken) = self.cell.take(demand) {
+                return taken;
+            }
         }
-        Err(rejection) => Admission::Rejected(rejection),
+    }
+
+    /// Puts another rule in force, by which as much is used as before.
+    fn convert(&self, slow: &mut Slow, to: Rule, now: Moment) {
+        let from = self.cell.read().0.algorithm;
+        let log = std::mem::take(&mut slow.log);
+        let used = self.cell.replace(&to, |used| from.carry((used, log.clone()), &to.algorithm, now).0);
+        slow.log = from.carry((used, log), &to.algorithm, now).1;
+    }
+
+    /// Reads what is used by which rule.
+    fn look<T>(&self, now: Moment, read: impl FnOnce(&Algorithm, (&mut u64, &mut Log)) -> T) -> T {
+        let (rule, mut used) = self.cell.read();
+        match rule.algorithm {
+            Algorithm::Counted(counted) if counted.outgrown(now) => {
+                let rebased = counted.rebased(now);
+                used = counted.carry(used, &rebased, now);
+                read(&Algorithm::Counted(rebased), (&mut used, &mut Log::default()))
+            }
+            Algorithm::Counted(_) => read(&rule.algorithm, (&mut used, &mut Log::default())),
+            Algorithm::Exact(_) => {
+                let mut slow = self.slow.lock();
+                let rule = self.cell.read().0;
+                read(&rule.algorithm, (&mut used, &mut slow.log))
+            }
+        }
+    }
+
+    /// Changes what is used, if the generation is this one (where one is asked for).
+    fn give_back(&self, generation: Option<u32>, change: impl Fn(&Algorithm, Used<'_>)) {
+        let counted = self.cell.update(generation, |counted, mut used| {
+            change(&Algorithm::Counted(*counted), Used::Number(&mut used));
+            used
+        });
+        if !counted {
+            let mut slow = self.slow.lock();
+            let rule = self.cell.read().0;
+            if generation.is_none_or(|generation| generation == rule.generation) {
+                change(&rule.algorithm, Used::Log(&mut slow.log));
+            }
+        }
+    }
+
+    #[cold]
+    fn refusal(&self, decision: Decision, demand: &Demand) -> Refusal {
+        self.look(demand.now, |algorithm, (number, log)| {
+            let standing = algorithm.standing(algorithm.used(number, log), demand.now);
+            Refusal::new(decision, demand.cost, &standing)
+        })
     }
 }
 
 impl Guard for RateLimiter {
     fn name(&self) -> &Name {
-        self.inner.emitter.policy()
+        self.inner.shell.emitter.policy()
     }
 
     fn clock(&self) -> &Clock {
-        &self.inner.clock
+        &self.inner.shell.clock
     }
 
     fn peek(&self, call: &Call<'_>, now: &Reading<'_>) -> Result<(), Rejection> {
-        let counted = self.inner.counted.load();
-        if counted.options.mode != Mode::Enabled {
+        let (inner, cost) = (&*self.inner, call.weight());
+        if !inner.shell.is(Mode::Enabled) || cost == 0 {
             return Ok(());
         }
-        match counted.meter.peek(&counted.rule, now.moment().as_nanos(), call.weight(), true) {
-            Taken::Admitted { .. } => Ok(()),
-            taken => Err(rejection(taken, counted.rule.limit(), call, self.name())),
+        let demand = Demand { now: now.moment(), cost, patience: Some(call.ends()) };
+        let decision =
+            inner.look(demand.now, |algorithm, (number, log)| algorithm.peek(algorithm.used(number, log), &demand));
+        match decision.starts(demand.now) {
+            Some(_) => Ok(()),
+            None => Err(inner.shell.rejection(&inner.refusal(decision, &demand), now)),
         }
     }
 
     #[inline]
     fn try_admit(&self, call: &Call<'_>, now: &Reading<'_>) -> Result<Ticket, Rejection> {
-        self.take(call, now, false).map(|(ticket, _)| ticket)
+        self.enter(call, now, None)
     }
 
     #[inline]
     fn admit(&self, call: &Call<'_>, now: &Reading<'_>) -> Admission {
-        admission(self.take(call, now, true), now)
+        Shell::admission(self.enter(call, now, Some(call.ends())), now)
     }
 
     #[inline]
     fn settle(&self, ticket: Ticket, outcome: Outcome, now: &Reading<'_>) {
-        if outcome == Outcome::Rejected && ticket.amount > 0 {
-            let counted = self.inner.counted.load();
-            let cost = u32::try_from(ticket.amount).unwrap_or(u32::MAX);
-            counted.meter.give(&counted.rule, now.moment().as_nanos(), cost);
+        if let Some(back) = Shell::returned(&ticket, outcome, now) {
+            self.inner.give_back(Some(ticket.generation), |algorithm, used| algorithm.untake(used, &back));
         }
     }
 }

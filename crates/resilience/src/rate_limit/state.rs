@@ -1,260 +1,367 @@
-//! The arithmetic of rate limits: a word and the time in, another word or a refusal out.
+//! The pure core: what a limit says to a call, given what was used and what time it is.
 //!
-//! A word of zero is a key that was never seen. A reading of the clock that is older than what the word was written by
-//! only makes a limit stricter, so that a thread that was held up between its reading and its exchange admits nothing
-//! that it should not.
+//! What was used is one number of [`USED_BITS`] bits, whose meaning is the algorithm's own; zero means that nothing was.
+//! Only the exact sliding window keeps a [`Log`] instead. Every algorithm takes the time as something that may be
+//! outdated: a moment before one that has been acted upon never admits more than that one would.
 
-/// Ticks of a nanosecond, at most: what a rate needs that is no whole number of nanoseconds for each call. With 16 of
-/// them, a moment fits into a word for 36 years.
-const MOST_TICKS: u64 = 16;
+use crate::clock::Moment;
 
-/// What is counted, and how.
+use super::bucket::Bucket;
+use super::log::{Exact, Log};
+use super::options::Limit;
+use super::window::{Fixed, Weighted};
+
+/// How many bits of a number say what was used.
+pub(super) const USED_BITS: u32 = 56;
+
+/// What a limit says to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
-    /// Token and leaky bucket. The word is when all of the burst is back (the theoretical arrival time), in ticks.
-    Gcra(Gcra),
-    /// The word is the number of the window and the calls in it.
-    Fixed { limit: u32, window: u64 },
-    /// The word is the number of the window, the calls in the one before, and the calls in it.
-    Sliding { limit: u32, window: u64 },
-}
-
-/// The generic cell rate algorithm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Gcra {
-    /// Ticks of a nanosecond.
-    ticks: u64,
-    /// Ticks from one call to the next.
-    interval: u64,
-    burst: u32,
-    /// How long a call may wait, in ticks.
-    wait: u64,
-}
-
-/// What a word says to a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taken {
-    /// Admitted after so many nanoseconds; the word from now on.
-    Admitted { word: u64, after: u64 },
-    /// Rejected; the same call would be admitted after so many nanoseconds.
-    Denied { retry_after: u64 },
-    /// It costs more than can ever be admitted.
+pub(super) enum Decision {
+    /// Go ahead.
+    Now,
+    /// Go ahead from this moment on.
+    Later(Moment),
+    /// No. From this moment on the answer is another, unless others take more.
+    NotBefore(Moment),
+    /// No, because so many wait already. From this moment on the answer is another, unless others come.
+    Full(Moment),
+    /// No, and never.
     TooLarge,
 }
 
-impl Gcra {
-    /// `rate` calls in `per` nanoseconds; nothing where the burst takes longer to come back than a word can say.
-    pub(super) fn new(rate: u32, per: u64, burst: u32, wait: u64) -> Option<Self> {
-        let ticks = (u64::from(rate) / gcd(u64::from(rate), per)).min(MOST_TICKS);
-        // Rounded up where it is no whole number: a limit is never exceeded, and missed by at most 1/16 ns for a call.
-        let interval = (u128::from(per) * u128::from(ticks)).div_ceil(u128::from(rate));
-        let whole = interval.checked_mul(u128::from(burst))?;
-        (whole < u128::from(u64::MAX >> 8)).then_some(())?;
-        Some(Self { ticks, interval: u64::try_from(interval).ok()?, burst, wait: wait.checked_mul(ticks)? })
-    }
-
-    fn now(&self, now: u64) -> u64 {
-        now.saturating_mul(self.ticks)
-    }
-
-    /// How far ahead of the time the word may be for a call to be admitted at once.
-    fn ahead(&self) -> u64 {
-        self.interval * u64::from(self.burst)
+impl Decision {
+    /// When the call begins, if it is admitted.
+    #[inline]
+    pub(super) fn starts(&self, now: Moment) -> Option<Moment> {
+        match self {
+            Self::Now => Some(now),
+            Self::Later(moment) => Some(*moment),
+            Self::NotBefore(_) | Self::Full(_) | Self::TooLarge => None,
+        }
     }
 }
+
+/// What a call asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Demand {
+    /// When it asks.
+    pub(super) now: Moment,
+    /// How much it takes.
+    pub(super) cost: u32,
+    /// Before when it must go ahead; nothing where it does not wait at all.
+    pub(super) patience: Option<Moment>,
+}
+
+/// What a call took and does not need.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Return {
+    /// How much it took.
+    pub(super) cost: u32,
+    /// When it was to go ahead.
+    pub(super) starts: Moment,
+    /// When it gives that back.
+    pub(super) now: Moment,
+}
+
+/// How much there is, and when there is more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// How much may be used at once.
+    pub(super) limit: u32,
+    /// How much of it is.
+    pub(super) used: u32,
+    /// When none of it will be.
+    pub(super) recovers: Moment,
+}
+
+/// A limit at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rule {
+    /// Rises with every change of limits and with every reset: what was taken under another one cannot be given back.
+    pub(super) generation: u32,
+    pub(super) algorithm: Algorithm,
+}
+
+/// How a limit keeps what was used: as a number, or as a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    Counted(Counted),
+    Exact(Exact),
+}
+
+/// The algorithms that keep a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    Bucket(Bucket),
+    Fixed(Fixed),
+    Weighted(Weighted),
+}
+
+/// What was used, in the form that the algorithm keeps.
+pub(super) enum Used<'u> {
+    Number(&'u mut u64),
+    Log(&'u mut Log),
+}
+
+impl Algorithm {
+    /// The algorithm for a limit, counting from `epoch` on.
+    pub(super) fn new(limit: Limit, epoch: Moment) -> Self {
+        let counted = match limit {
+            Limit::Tokens { pace, burst, max_wait } => Counted::Bucket(Bucket::tokens(pace, burst, max_wait, epoch)),
+            Limit::Leaky { pace, queue } => Counted::Bucket(Bucket::leaky(pace, queue, epoch)),
+            Limit::Fixed { limit, window } => Counted::Fixed(Fixed::new(limit, window, epoch)),
+            Limit::Weighted { limit, window } => Counted::Weighted(Weighted::new(limit, window, epoch)),
+            Limit::Exact { limit, window } => return Self::Exact(Exact::new(limit, window)),
+        };
+        Self::Counted(counted)
+    }
+
+    /// The algorithm for a limit that takes the place of this one. Windows of the same length keep their beat.
+    pub(super) fn successor(&self, limit: Limit, now: Moment) -> Self {
+        let epoch = match (self, limit) {
+            (Self::Exact(_), _) => now,
+            (Self::Counted(Counted::Fixed(from)), Limit::Fixed { window, .. }) if from.beat(window) => from.anchor(now),
+            (Self::Counted(Counted::Weighted(from)), Limit::Weighted { window, .. }) if from.beat(window) => {
+                from.anchor(now)
+            }
+            (Self::Counted(from), _) => now.max(from.epoch()),
+        };
+        Self::new(limit, epoch)
+    }
+
+    /// What was used, as an algorithm has it that takes the place of this one `now`.
+    pub(super) fn carry(&self, used: (u64, Log), to: &Self, now: Moment) -> (u64, Log) {
+        match (self, to) {
+            (Self::Exact(_), Self::Exact(_)) => (0, used.1),
+            (Self::Exact(from), Self::Counted(to)) => {
+                (to.holding(from.standing(&used.1, now).used, now), Log::default())
+            }
+            (Self::Counted(from), Self::Exact(to)) => (0, to.holding(from.standing(used.0, now).used, now)),
+            (Self::Counted(from), Self::Counted(to)) => (from.carry(used.0, to, now), Log::default()),
+        }
+    }
+
+    /// What is used, of a number and a log, of which it keeps one.
+    pub(super) fn used<'u>(&self, number: &'u mut u64, log: &'u mut Log) -> Used<'u> {
+        match self {
+            Self::Counted(_) => Used::Number(number),
+            Self::Exact(_) => Used::Log(log),
+        }
+    }
+
+    /// Whether the numbers have become so large that the epoch must move on: see [`Counted::rebased`].
+    #[inline]
+    pub(super) fn outgrown(&self, now: Moment) -> bool {
+        matches!(self, Self::Counted(counted) if counted.outgrown(now))
+    }
+
+    /// The most that a call may cost.
+    #[inline]
+    pub(super) fn most(&self) -> u32 {
+        match self {
+            Self::Counted(counted) => counted.most(),
+            Self::Exact(exact) => exact.most(),
+        }
+    }
+
+    /// Takes what the call asks for, if the limit admits it.
+    #[inline]
+    pub(super) fn take(&self, used: Used<'_>, demand: &Demand) -> Decision {
+        match (self, used) {
+            (Self::Counted(counted), Used::Number(number)) => {
+                let (decision, after) = counted.take(*number, demand);
+                *number = after;
+                decision
+            }
+            (Self::Exact(exact), Used::Log(log)) => exact.take(log, demand),
+            _ => Decision::TooLarge,
+        }
+    }
+
+    /// What [`Algorithm::take`] would say.
+    pub(super) fn peek(&self, used: Used<'_>, demand: &Demand) -> Decision {
+        match (self, used) {
+            (Self::Counted(counted), Used::Number(number)) => counted.take(*number, demand).0,
+            (Self::Exact(exact), Used::Log(log)) => exact.peek(log, demand),
+            _ => Decision::TooLarge,
+        }
+    }
+
+    /// Gives back what a call took that never began.
+    pub(super) fn untake(&self, used: Used<'_>, back: &Return) {
+        match (self, used) {
+            (Self::Counted(counted), Used::Number(number)) => *number = counted.untake(*number, back),
+            (Self::Exact(exact), Used::Log(log)) => exact.untake(log, back),
+            _ => {}
+        }
+    }
+
+    /// Gives back so much, whoever took it.
+    pub(super) fn refund(&self, used: Used<'_>, cost: u32, now: Moment) {
+        match (self, used) {
+            (Self::Counted(counted), Used::Number(number)) => *number = counted.refund(*number, cost, now),
+            (Self::Exact(exact), Used::Log(log)) => exact.refund(log, cost, now),
+            _ => {}
+        }
+    }
+
+    /// Whether nothing is used any more.
+    pub(super) fn recovered(&self, used: Used<'_>, now: Moment) -> bool {
+        match (self, used) {
+            (Self::Counted(counted), Used::Number(number)) => counted.recovered(*number, now),
+            (Self::Exact(exact), Used::Log(log)) => exact.recovered(log, now),
+            _ => true,
+        }
+    }
+
+    /// Uses at least as much as somebody else has used.
+    pub(super) fn join(&self, used: Used<'_>, other: Used<'_>) {
+        match (self, used, other) {
+            (Self::Counted(counted), Used::Number(one), Used::Number(other)) => *one = counted.join(*one, *other),
+            (Self::Exact(_), Used::Log(one), Used::Log(other)) => one.join(other),
+            _ => {}
+        }
+    }
+
+    /// How much there is.
+    pub(super) fn standing(&self, used: Used<'_>, now: Moment) -> Standing {
+        match (self, used) {
+            (Self::Counted(counted), Used::Number(number)) => counted.standing(*number, now),
+            (Self::Exact(exact), Used::Log(log)) => exact.standing(log, now),
+            _ => Standing { limit: self.most(), used: 0, recovers: now },
+        }
+    }
+}
+
+/// Calls the same method of whichever algorithm there is.
+macro_rules! counted {
+    ($counted:expr, $rule:ident => $call:expr) => {
+        match $counted {
+            Counted::Bucket($rule) => $call,
+            Counted::Fixed($rule) => $call,
+            Counted::Weighted($rule) => $call,
+        }
+    };
+}
+
+impl Counted {
+    fn epoch(&self) -> Moment {
+        counted!(self, rule => rule.epoch())
+    }
+
+    #[inline]
+    pub(super) fn outgrown(&self, now: Moment) -> bool {
+        counted!(self, rule => rule.outgrown(now))
+    }
+
+    /// The same, counting from a moment near `now` on, so that numbers stay small.
+    pub(super) fn rebased(&self, now: Moment) -> Self {
+        match self {
+            Self::Bucket(bucket) => Self::Bucket(bucket.rebased(now)),
+            Self::Fixed(window) => Self::Fixed(window.rebased(now)),
+            Self::Weighted(window) => Self::Weighted(window.rebased(now)),
+        }
+    }
+
+    /// What was used, as an algorithm has it that takes the place of this one `now`.
+    pub(super) fn carry(&self, used: u64, to: &Self, now: Moment) -> u64 {
+        match (self, to) {
+            (Self::Bucket(from), Self::Bucket(to)) => from.carry(used, to, now),
+            (Self::Fixed(from), Self::Fixed(to)) if from.same_beat(to) => from.carry(used, to),
+            (Self::Weighted(from), Self::Weighted(to)) if from.same_beat(to) => from.carry(used, to),
+            (from, to) => to.holding(from.standing(used, now).used, now),
+        }
+    }
+
+    /// What is used where so much was taken `now`.
+    fn holding(&self, count: u32, now: Moment) -> u64 {
+        counted!(self, rule => rule.holding(count, now))
+    }
+
+    #[inline]
+    fn most(&self) -> u32 {
+        counted!(self, rule => rule.most())
+    }
+
+    /// What the limit says to this call, and what is used then.
+    #[inline]
+    pub(super) fn take(&self, used: u64, demand: &Demand) -> (Decision, u64) {
+        counted!(self, rule => rule.take(used, demand))
+    }
+
+    pub(super) fn untake(&self, used: u64, back: &Return) -> u64 {
+        counted!(self, rule => rule.untake(used, back))
+    }
+
+    pub(super) fn refund(&self, used: u64, cost: u32, now: Moment) -> u64 {
+        counted!(self, rule => rule.refund(used, cost, now))
+    }
+
+    #[inline]
+    pub(super) fn recovered(&self, used: u64, now: Moment) -> bool {
+        counted!(self, rule => rule.recovered(used, now))
+    }
+
+    fn join(&self, one: u64, other: u64) -> u64 {
+        match self {
+            Self::Weighted(window) => window.join(one, other),
+            // Of a bucket, what recovers later; of a fixed window, the later one, or else the fuller one.
+            Self::Bucket(_) | Self::Fixed(_) => one.max(other),
+        }
+    }
+
+    pub(super) fn standing(&self, used: u64, now: Moment) -> Standing {
+        counted!(self, rule => rule.standing(used, now))
+    }
+}
+
+/// How many numbers say what a rule is.
+pub(super) const WORDS: usize = 8;
 
 impl Rule {
-    pub(super) fn limit(&self) -> u32 {
-        match self {
-            Self::Gcra(gcra) => gcra.burst,
-            Self::Fixed { limit, .. } | Self::Sliding { limit, .. } => *limit,
-        }
-    }
+    /// What [`Bucket::at_once`] asks for stands here in [`Rule::words`]; the room in it is zero for all that is no
+    /// token bucket.
+    pub(super) const AT_ONCE: [usize; 4] = [1, 2, 3, 4];
 
-    /// Takes `cost`, waiting where the rule lets calls wait and `patient` is set.
-    pub(super) fn take(&self, word: u64, now: u64, cost: u32, patient: bool) -> Taken {
-        if cost > self.limit() {
-            return Taken::TooLarge;
-        }
-        match *self {
-            Self::Gcra(gcra) => {
-                let now = gcra.now(now);
-                let after = word.max(now).saturating_add(gcra.interval * u64::from(cost));
-                let wait = after.saturating_sub(now.saturating_add(gcra.ahead()));
-                match wait.saturating_sub(if patient { gcra.wait } else { 0 }) {
-                    0 => Taken::Admitted { word: after, after: wait.div_ceil(gcra.ticks) },
-                    more => Taken::Denied { retry_after: more.div_ceil(gcra.ticks) },
-                }
-            }
-            Self::Fixed { limit, window } => {
-                let held = Fixed::of(word).at(now / window);
-                if held.used.saturating_add(cost) <= limit {
-                    return Taken::Admitted { word: Fixed { used: held.used + cost, ..held }.word(), after: 0 };
-                }
-                Taken::Denied { retry_after: (held.full_number(now / window) + 1).saturating_mul(window) - now }
-            }
-            Self::Sliding { limit, window } => {
-                let held = Sliding::of(word).at(now / window);
-                let late = held.is_ahead(now / window);
-                let passed = if late { 0 } else { now % window };
-                if held.weight(window, passed) + u128::from(cost) * u128::from(window)
-                    <= u128::from(limit) * u128::from(window)
-                {
-                    return Taken::Admitted { word: Sliding { used: held.used + cost, ..held }.word(), after: 0 };
-                }
-                let rest = if late { window - now % window } else { 0 };
-                Taken::Denied { retry_after: rest + held.time_for(cost, limit, window, passed) }
-            }
-        }
-    }
-
-    /// Gives `cost` back.
-    pub(super) fn give(&self, word: u64, now: u64, cost: u32) -> u64 {
-        match *self {
-            Self::Gcra(gcra) => word.saturating_sub(gcra.interval * u64::from(cost)),
-            Self::Fixed { window, .. } => {
-                let held = Fixed::of(word).at(now / window);
-                Fixed { used: held.used.saturating_sub(cost), ..held }.word()
-            }
-            Self::Sliding { window, .. } => {
-                let held = Sliding::of(word).at(now / window);
-                Sliding { used: held.used.saturating_sub(cost), ..held }.word()
-            }
-        }
-    }
-
-    /// How much of the limit is in use, rounded up.
-    pub(super) fn used(&self, word: u64, now: u64) -> u32 {
-        let used = match *self {
-            Self::Gcra(gcra) => u128::from(word.saturating_sub(gcra.now(now)).div_ceil(gcra.interval)),
-            Self::Fixed { window, .. } => u128::from(Fixed::of(word).at(now / window).used),
-            Self::Sliding { window, .. } => {
-                Sliding::of(word).at(now / window).weight(window, now % window).div_ceil(u128::from(window))
-            }
+    /// The rule as numbers.
+    pub(super) fn words(&self) -> [u64; WORDS] {
+        let (tag, [a, b, c, d, e, f, g]) = match &self.algorithm {
+            Algorithm::Counted(Counted::Bucket(bucket)) => (0, bucket.words()),
+            Algorithm::Counted(Counted::Fixed(window)) => (1, window.words()),
+            Algorithm::Counted(Counted::Weighted(window)) => (2, window.words()),
+            Algorithm::Exact(exact) => (3, exact.words()),
         };
-        u32::try_from(used).unwrap_or(u32::MAX)
+        [u64::from(self.generation) << 2 | tag, a, b, c, d, e, f, g]
     }
 
-    /// The word of a key that has so much in use.
-    pub(super) fn with_used(&self, used: u32, now: u64) -> u64 {
-        let used = used.min(self.limit());
-        match *self {
-            _ if used == 0 => 0,
-            Self::Gcra(gcra) => gcra.now(now).saturating_add(gcra.interval * u64::from(used)),
-            Self::Fixed { window, .. } => Fixed { number: low(now / window), used }.word(),
-            Self::Sliding { window, .. } => Sliding { number: short(now / window), before: 0, used }.word(),
-        }
+    /// The rule that [`Rule::words`] has written.
+    #[inline]
+    pub(super) fn of([head, a, b, c, d, e, f, g]: [u64; WORDS]) -> Self {
+        let parts = [a, b, c, d, e, f, g];
+        let algorithm = match head & 3 {
+            0 => Algorithm::Counted(Counted::Bucket(Bucket::of(parts))),
+            1 => Algorithm::Counted(Counted::Fixed(Fixed::of(parts))),
+            2 => Algorithm::Counted(Counted::Weighted(Weighted::of(parts))),
+            _ => Algorithm::Exact(Exact::of(parts)),
+        };
+        Self { generation: Self::generation(head), algorithm }
     }
 
-    /// How long it takes, in nanoseconds, until nothing is in use if nothing is taken; 0 where that is so.
-    pub(super) fn rest(&self, word: u64, now: u64) -> u64 {
-        match *self {
-            Self::Gcra(gcra) => word.saturating_sub(gcra.now(now)).div_ceil(gcra.ticks),
-            Self::Fixed { window, .. } => match Fixed::of(word).at(now / window).used {
-                0 => 0,
-                _ => window - now % window,
-            },
-            Self::Sliding { window, .. } => match Sliding::of(word).at(now / window) {
-                Sliding { used: 0, before: 0, .. } => 0,
-                Sliding { used: 0, .. } => window - now % window,
-                _ => 2 * window - now % window,
-            },
-        }
+    /// The generation, from the first of [`Rule::words`].
+    #[inline]
+    pub(super) const fn generation(head: u64) -> u32 {
+        low_half(head >> 2)
     }
 }
 
-/// A fixed window: 32 bits of its number, 32 bits of what is used.
-#[derive(Clone, Copy)]
-struct Fixed {
-    number: u32,
-    used: u32,
+/// The lower 32 bits.
+#[expect(clippy::cast_possible_truncation, reason = "that is what it is for")]
+#[inline]
+pub(super) const fn low_half(bits: u64) -> u32 {
+    bits as u32
 }
 
-impl Fixed {
-    fn of(word: u64) -> Self {
-        Self { number: low(word >> 32), used: low(word) }
-    }
-
-    fn word(self) -> u64 {
-        (u64::from(self.number) << 32) | u64::from(self.used)
-    }
-
-    /// The same in window `number`, unless this is a later one: numbers come round again.
-    fn at(self, number: u64) -> Self {
-        let number = low(number);
-        if number.wrapping_sub(self.number).cast_signed() > 0 { Self { number, used: 0 } } else { self }
-    }
-
-    /// The whole number of this window, which is `number` or a few after it.
-    fn full_number(self, number: u64) -> u64 {
-        number + u64::from(self.number.wrapping_sub(low(number)))
-    }
-}
-
-/// A sliding window: 16 bits of its number, 24 bits each of what was used in the window before and is used in it.
-#[derive(Clone, Copy)]
-struct Sliding {
-    number: u16,
-    before: u32,
-    used: u32,
-}
-
-impl Sliding {
-    const COUNT: u64 = (1 << 24) - 1;
-
-    fn of(word: u64) -> Self {
-        Self { number: short(word >> 48), before: low((word >> 24) & Self::COUNT), used: low(word & Self::COUNT) }
-    }
-
-    fn word(self) -> u64 {
-        (u64::from(self.number) << 48) | (u64::from(self.before) << 24) | u64::from(self.used)
-    }
-
-    /// The same in window `number`, unless this is a later one: numbers come round again.
-    fn at(self, number: u64) -> Self {
-        let number = short(number);
-        match number.wrapping_sub(self.number) {
-            0 => self,
-            1 => Self { number, before: self.used, used: 0 },
-            ahead if ahead > u16::MAX - 2 => self,
-            _ => Self { number, before: 0, used: 0 },
-        }
-    }
-
-    fn is_ahead(self, number: u64) -> bool {
-        self.number != short(number)
-    }
-
-    /// What counts `passed` nanoseconds into the window, times its length.
-    fn weight(self, window: u64, passed: u64) -> u128 {
-        u128::from(self.before) * u128::from(window - passed) + u128::from(self.used) * u128::from(window)
-    }
-
-    /// How long it takes until `cost` is admitted, from `passed` nanoseconds into the window.
-    fn time_for(self, cost: u32, limit: u32, window: u64, passed: u64) -> u64 {
-        let room = |used: u32| u128::from(limit.saturating_sub(used.saturating_add(cost))) * u128::from(window);
-        // In this window, as that before it moves out; else in the next one, where this is the one that moves out.
-        let moved_out =
-            |before: u32, room: u128| u128::from(window) - (room / u128::from(before.max(1))).min(u128::from(window));
-        if self.used.saturating_add(cost) <= limit {
-            let at = moved_out(self.before, room(self.used));
-            return u64::try_from(at).unwrap_or(window).saturating_sub(passed);
-        }
-        let at = moved_out(self.used, room(0));
-        (window - passed).saturating_add(u64::try_from(at).unwrap_or(window))
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the lower half of a word")]
-fn low(word: u64) -> u32 {
-    word as u32
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the lowest quarter of a word")]
-fn short(word: u64) -> u16 {
-    word as u16
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
+/// A count as one of 32 bits; what is more is the most.
+pub(super) fn count(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
