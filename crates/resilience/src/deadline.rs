@@ -23,9 +23,14 @@ impl Current {
     const NONE: Self = Self { at: Moment::NEVER, clock: ClockIdentity::System };
 
     /// The moment by another clock.
+    #[inline]
     fn by(self, clock: &Clock) -> Moment {
+        if self.at == Moment::NEVER || self.clock == clock.identity() { self.at } else { self.by_other(clock) }
+    }
+
+    #[cold]
+    fn by_other(self, clock: &Clock) -> Moment {
         let other = match self.clock {
-            _ if self.at == Moment::NEVER || self.clock == clock.identity() => return self.at,
             ClockIdentity::System => Clock::system(),
             ClockIdentity::Runtime => Clock::runtime(),
             ClockIdentity::Manual(_) => return Moment::NEVER,
@@ -51,6 +56,7 @@ pub struct Deadline;
 impl Deadline {
     /// The deadline by this clock; [`Moment::NEVER`] where there is none. One that was set by a
     /// [manual](Clock::manual) clock is seen only by that clock.
+    #[inline]
     pub fn current(clock: &Clock) -> Moment {
         CURRENT.get().by(clock)
     }
@@ -63,6 +69,7 @@ impl Deadline {
 
     /// Makes `at` the deadline of what is polled until the answer is dropped; an earlier one stays. To be held across
     /// one `poll`, never across an `await`.
+    #[inline]
     pub fn enter(clock: &Clock, at: Moment) -> EnteredDeadline<'_> {
         let outer = CURRENT.get();
         if at < outer.by(clock) {

@@ -109,6 +109,19 @@ impl Step {
         guard!(self, guard => guard.try_admit(call, now), else Ok(Ticket::BLANK))
     }
 
+    /// The short way of the guards that have one, for a call that they admit at once: writes the ticket. Who gets `false`
+    /// asks [`Step::admit`].
+    #[inline]
+    pub(crate) fn admit_at_once(&self, call: &Call<'_>, now: &Reading<'_>, ticket: &mut Ticket) -> bool {
+        match self {
+            Self::RateLimit(limiter) => limiter.admit_at_once(call, now, ticket),
+            Self::CircuitBreaker(breaker) => breaker.admit_at_once(now, ticket),
+            Self::Bulkhead(bulkhead) => bulkhead.admit_at_once(now, ticket),
+            Self::Adaptive(adaptive) => adaptive.admit_at_once(call, now, ticket),
+            _ => false,
+        }
+    }
+
     #[inline]
     pub(crate) fn admit(&self, call: &Call<'_>, now: &Reading<'_>) -> Admission {
         guard!(self, guard => guard.admit(call, now), else Admission::Granted(Ticket::BLANK))

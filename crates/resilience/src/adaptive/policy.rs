@@ -158,16 +158,10 @@ impl Guard for Adaptive {
 
     #[inline]
     fn try_admit(&self, call: &Call<'_>, now: &Reading<'_>) -> Result<Ticket, Rejection> {
-        match self.inner.meter.try_enter(call.importance()) {
-            Ok(Entry::Uncounted) => return Ok(Ticket::BLANK),
-            Ok(Entry::Counted) => {}
-            Ok(Entry::Beyond) => self.inner.count_rejection(call, now),
-            Err(full) => {
-                self.inner.count_rejection(call, now);
-                return Err(self.inner.rejection(full));
-            }
-        }
-        Ok(Ticket { kind: COUNTED, at: now.moment(), ..Ticket::BLANK })
+        self.enter(call, now).map_err(|full| {
+            self.inner.count_rejection(call, now);
+            self.inner.rejection(full)
+        })
     }
 
     #[inline]
@@ -180,6 +174,27 @@ impl Guard for Adaptive {
         if says_something && self.inner.meter.note(outcome, ticket.at, now.moment(), in_flight) {
             self.inner.close(now);
         }
+    }
+}
+
+impl Adaptive {
+    /// The short way of a call for which there is a place.
+    #[inline]
+    pub(crate) fn admit_at_once(&self, call: &Call<'_>, now: &Reading<'_>, ticket: &mut Ticket) -> bool {
+        self.enter(call, now).is_ok_and(|entered| {
+            *ticket = entered;
+            true
+        })
+    }
+
+    #[inline]
+    fn enter(&self, call: &Call<'_>, now: &Reading<'_>) -> Result<Ticket, Full> {
+        match self.inner.meter.try_enter(call.importance())? {
+            Entry::Uncounted => return Ok(Ticket::BLANK),
+            Entry::Counted => {}
+            Entry::Beyond => self.inner.count_rejection(call, now),
+        }
+        Ok(Ticket { kind: COUNTED, at: now.moment(), ..Ticket::BLANK })
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::call::Call;
 use crate::clock::{Clock, Moment, Reading, nanos};
+use crate::counter::Counter;
 use crate::error::{Code, Context, InvalidOption, Rejection};
 use crate::event::{Emitter, Happening};
 use crate::name::Name;
@@ -88,7 +89,7 @@ struct Inner {
 /// What was counted. All of it is relaxed: the figures order nothing.
 #[derive(Default)]
 struct Tally {
-    admitted: AtomicU64,
+    admitted: Counter,
     waited: AtomicU64,
     rejected: AtomicU64,
     timed_out: AtomicU64,
@@ -176,21 +177,14 @@ impl Bulkhead {
     /// What it does now, and has done.
     pub fn stats(&self) -> BulkheadStats {
         let (word, tally) = (self.inner.gate.word(), &self.inner.tally);
-        let [admitted, waited, rejected, timed_out, cleared, total_wait, longest_wait] = [
-            &tally.admitted,
-            &tally.waited,
-            &tally.rejected,
-            &tally.timed_out,
-            &tally.cleared,
-            &tally.total_wait,
-            &tally.longest_wait,
-        ]
-        .map(|count| count.load(Ordering::Relaxed));
+        let [waited, rejected, timed_out, cleared, total_wait, longest_wait] =
+            [&tally.waited, &tally.rejected, &tally.timed_out, &tally.cleared, &tally.total_wait, &tally.longest_wait]
+                .map(|count| count.load(Ordering::Relaxed));
         BulkheadStats {
             max_concurrent: word.size(),
             active: word.active(),
             queued: self.inner.gate.read(|_, queued| queued),
-            admitted,
+            admitted: tally.admitted.sum(),
             waited,
             rejected,
             timed_out,
@@ -241,7 +235,7 @@ impl Guard for Bulkhead {
         match inner.gate.try_enter() {
             Err(word) if !word.queues() => Admission::Rejected(inner.reject(Code::BulkheadFull, word, now)),
             Err(_) => self.arrive(call, now),
-            Ok(entry) => inner.entered(entry, now),
+            Ok(entry) => Admission::Granted(inner.entered(entry, now)),
         }
     }
 
@@ -254,11 +248,22 @@ impl Guard for Bulkhead {
 }
 
 impl Bulkhead {
+    /// The short way while there are places.
+    #[inline]
+    pub(crate) fn admit_at_once(&self, now: &Reading<'_>, ticket: &mut Ticket) -> bool {
+        match self.inner.gate.try_enter() {
+            Ok(Entry::Counted) => *ticket = self.inner.admitted(now),
+            Ok(entry) => *ticket = self.inner.entered(entry, now),
+            Err(_) => return false,
+        }
+        true
+    }
+
     #[cold]
     fn arrive(&self, call: &Call<'_>, now: &Reading<'_>) -> Admission {
         let inner = &self.inner;
         match inner.gate.arrive(|settings| inner.until(settings, call, now)) {
-            Ok(Arrival::Entered(entry)) => inner.entered(entry, now),
+            Ok(Arrival::Entered(entry)) => Admission::Granted(inner.entered(entry, now)),
             Ok(Arrival::Full(word)) => Admission::Rejected(inner.reject(Code::BulkheadFull, word, now)),
             Err(code) => Admission::Rejected(inner.reject(code, inner.gate.word(), now)),
             Ok(Arrival::Seated(seat, waiting, (until, too_late))) => {
@@ -279,19 +284,19 @@ impl Inner {
     /// The ticket of a call that has a place and did not wait for it.
     #[inline]
     fn admitted(&self, now: &Reading<'_>) -> Ticket {
-        self.tally.admitted.fetch_add(1, Ordering::Relaxed);
+        self.tally.admitted.add();
         self.emit(now, || Happening::BulkheadAcquired { waited: Duration::ZERO });
         Ticket { kind: COUNTED, ..Ticket::BLANK }
     }
 
     /// Admits a call that might have waited.
-    fn entered(&self, entry: Entry, now: &Reading<'_>) -> Admission {
+    fn entered(&self, entry: Entry, now: &Reading<'_>) -> Ticket {
         match entry {
-            Entry::Uncounted => return Admission::Granted(Ticket::BLANK),
+            Entry::Uncounted => return Ticket::BLANK,
             Entry::Counted => {}
             Entry::Beyond => self.count_beyond(now),
         }
-        Admission::Granted(self.admitted(now))
+        self.admitted(now)
     }
 
     /// Says what would have become of a call that was let in without a place: who is too many stands for who waits.
@@ -384,7 +389,7 @@ impl Place {
 
     fn admitted(&self, now: &Reading<'_>) -> Ticket {
         let (waited, tally) = (now.moment().since(self.since), &self.inner.tally);
-        tally.admitted.fetch_add(1, Ordering::Relaxed);
+        tally.admitted.add();
         tally.waited.fetch_add(1, Ordering::Relaxed);
         tally.total_wait.fetch_add(nanos(waited), Ordering::Relaxed);
         tally.longest_wait.fetch_max(nanos(waited), Ordering::Relaxed);

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::event::Happening;
 use crate::outcome::Classify;
 
-use super::run::{Ended, Run, Script};
+use super::run::{End, Run, Script};
 use super::{Composition, Operation};
 
 pin_project! {
@@ -61,17 +61,20 @@ where
         }
         let mut script =
             Script { composition, call: this.call, classifier: this.classifier, operation: this.operation };
-        let mut ended = None;
-        ready!(this.run.poll(&mut script, context, &mut ended));
-        let Some(Ended { result, verdict }) = ended else { return Poll::Pending };
-        if let Some(begun) = *this.begun {
+        let mut end = End::open();
+        ready!(this.run.poll(&mut script, context, &mut end));
+        if let (Some(begun), Some(verdict)) = (*this.begun, end.verdict) {
             let now = Reading::of(&composition.clock);
             composition.emitter.emit(&now, || Happening::ProtectionExecuted {
                 outcome: verdict.outcome,
                 duration: now.moment().since(begun),
             });
         }
-        Poll::Ready(result)
+        match (end.returned, end.rejection) {
+            (Some(result), _) => Poll::Ready(result.map_err(Error::Call)),
+            (None, Some(rejection)) => Poll::Ready(Err(Error::Rejected(rejection))),
+            (None, None) => Poll::Pending,
+        }
     }
 }
 

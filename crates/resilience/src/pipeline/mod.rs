@@ -28,6 +28,7 @@ mod run;
 mod tests;
 
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 
 pub(crate) use builder::placed;
@@ -59,21 +60,33 @@ pub struct Composition {
     clock: Clock,
     emitter: Emitter,
     steps: Box<[Step]>,
-    /// For every step, the next retry or hedge from there on, or the end: up to there, all guards are asked before
-    /// the first of them admits.
-    barriers: Box<[usize]>,
+    /// For every step, how far all guards are asked before the first of them admits: up to the next retry or hedge from
+    /// there on.
+    barriers: Box<[Barrier]>,
+}
+
+/// How far guards are asked before one of them admits.
+#[derive(Debug, Clone, Copy)]
+struct Barrier {
+    /// Behind the last guard.
+    guards: usize,
+    /// The retry or hedge, or the end.
+    at: usize,
 }
 
 impl Composition {
     fn new(name: Name, steps: Vec<Step>, environment: &Environment) -> Self {
-        let mut barriers = vec![steps.len(); steps.len()];
-        let mut barrier = steps.len();
-        for (index, step) in steps.iter().enumerate().rev() {
+        let mut barrier = Barrier { guards: 0, at: steps.len() };
+        let barriers = steps.iter().enumerate().rev().map(|(index, step)| {
             if matches!(step, Step::Retry(_) | Step::Hedge(_)) {
-                barrier = index;
+                barrier = Barrier { guards: 0, at: index };
+            } else if step.is_guard() {
+                barrier.guards = barrier.guards.max(index + 1);
             }
-            barriers[index] = barrier;
-        }
+            barrier
+        });
+        let mut barriers: Vec<_> = barriers.collect();
+        barriers.reverse();
         Self {
             emitter: environment.emitter(&name),
             name,
@@ -83,11 +96,9 @@ impl Composition {
         }
     }
 
-    /// Asks the guards behind `index`, up to the next retry or hedge, whether they would admit the call; the guard at
-    /// `index` is about to be asked in earnest. Returns the index of the first step that was not asked.
-    fn peek_behind(&self, index: usize, call: &Call<'_>, now: &Reading<'_>) -> Result<usize, Rejection> {
-        let barrier = self.barriers[index];
-        for step in self.steps.get(index + 1..barrier).unwrap_or_default() {
+    /// Asks these guards whether they would admit the call, before one in front of them is asked in earnest.
+    fn peek(&self, guards: Range<usize>, call: &Call<'_>, now: &Reading<'_>) -> Result<(), Rejection> {
+        for step in &self.steps[guards] {
             if step.peek(call, now).is_err() {
                 // Asked in earnest, so that the guard counts the rejection. Should it admit the call after all, it
                 // will again when its turn comes, or reject then.
@@ -95,7 +106,7 @@ impl Composition {
                 step.settle(ticket, Outcome::Rejected, now);
             }
         }
-        Ok(barrier.max(index + 1))
+        Ok(())
     }
 }
 

@@ -8,20 +8,20 @@ use std::future::Future;
 use std::ops::{ControlFlow, Deref};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
 use crate::call::Call;
 use crate::clock::{Moment, Reading, Sleep};
 use crate::deadline::Deadline;
-use crate::error::{Code, Error, Rejection};
+use crate::error::{Code, Rejection};
+use crate::hedge::Hedge;
 use crate::outcome::{Classify, Outcome, RetryAdvice, Verdict};
 use crate::policies::Step;
 use crate::policy::{Admission, Queued};
-use crate::timeout::TimeoutKind;
+use crate::timeout::{Timeout, TimeoutKind};
 
-use super::frames::{Frame, Frames};
+use super::frames::{Frames, Hedging, Retrying, timed};
 use super::{Attempt, Composition, Operation};
 
 /// What a run and its copies have in common.
@@ -70,11 +70,36 @@ enum Phase {
     Outlived,
 }
 
-/// What came of a run, with its meaning. It is written once and read where it stands: a result may be large, and every
-/// move of it would be a copy.
-pub(super) struct Ended<T, E> {
-    pub(super) result: Result<T, Error<E>>,
-    pub(super) verdict: Verdict,
+/// How a run has ended, once it has. It is written once and read where it stands: a result may be large, and every move
+/// of it would be a copy. For the same reason a rejection has a place of its own.
+pub(super) struct End<T, E> {
+    /// What it means; nothing while the run goes on.
+    pub(super) verdict: Option<Verdict>,
+    /// What the call has returned, where it was that which ended the run.
+    pub(super) returned: Option<Result<T, E>>,
+    /// Why a policy has ended it.
+    pub(super) rejection: Option<Rejection>,
+}
+
+impl<T, E> End<T, E> {
+    /// Not yet.
+    pub(super) const fn open() -> Self {
+        Self { verdict: None, returned: None, rejection: None }
+    }
+
+    /// The call has returned.
+    fn set_returned(&mut self, result: Result<T, E>, verdict: Verdict) -> Progress {
+        self.returned = Some(result);
+        self.verdict = Some(verdict);
+        Progress::Ended
+    }
+
+    /// A policy has ended the run.
+    fn set_rejected(&mut self, rejection: Rejection) -> Progress {
+        self.verdict = Some(rejection.verdict());
+        self.rejection = Some(rejection);
+        Progress::Ended
+    }
 }
 
 /// What a part of the loop has come to.
@@ -109,7 +134,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
         mut self: Pin<&mut Self>,
         script: &mut Script<'_, O, C>,
         context: &mut Context<'_>,
-        ended: &mut Option<Ended<T, E>>,
+        end: &mut End<T, E>,
     ) -> Poll<()>
     where
         Fut: Future<Output = Result<T, E>>,
@@ -118,21 +143,21 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
     {
         loop {
             let mut now = Reading::of(&script.composition.clock);
-            match self.as_mut().advance(script, &now, context, ended) {
+            match self.as_mut().advance(script, &now, context, end) {
                 Progress::Again => continue,
                 Progress::Ended => {}
-                Progress::Stuck if self.as_mut().poll_copies(script, context, ended) => {}
+                Progress::Stuck if self.as_mut().poll_copies(script, context, end) => {}
                 Progress::Stuck => {
                     ready!(self.as_mut().poll_timer(script, context));
                     now = Reading::of(&script.composition.clock);
-                    self.as_mut().on_time(script, &now, ended);
+                    self.as_mut().on_time(script, &now, end);
                 }
             }
-            if let Some(Ended { verdict, .. }) = ended {
-                if self.as_mut().leave(*verdict, script, &now).is_break() {
+            if let Some(verdict) = end.verdict {
+                if self.as_mut().leave(verdict, script, &now).is_break() {
                     return Poll::Ready(());
                 }
-                *ended = None;
+                *end = End::open();
             }
         }
     }
@@ -143,7 +168,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
         script: &mut Script<'_, O, C>,
         now: &Reading<'_>,
         context: &mut Context<'_>,
-        ended: &mut Option<Ended<T, E>>,
+        end: &mut End<T, E>,
     ) -> Progress
     where
         Fut: Future<Output = Result<T, E>>,
@@ -154,11 +179,11 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
         match this.phase {
             Phase::Entering => match enter(this.frames, script.composition, script.call, now) {
                 Ok(Some(phase)) => *this.phase = phase,
-                Err(rejection) => return reject(ended, rejection),
+                Err(rejection) => return end.set_rejected(rejection),
                 Ok(None) => {
                     *this.number += 1;
                     this.frames.ran = true;
-                    let deadline = ends(this.frames, script.call).min(*this.ceiling);
+                    let deadline = this.frames.ends().min(script.call.ends()).min(*this.ceiling);
                     let attempt = Attempt { number: *this.number, copy: *this.copy, deadline };
                     this.running.set(Some(script.operation.start(attempt)));
                     *this.phase = Phase::Calling(deadline);
@@ -166,9 +191,9 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
             },
             Phase::Queued(place) => match place.as_mut().poll(context) {
                 Poll::Pending => return Progress::Stuck,
-                Poll::Ready(Err(rejection)) => return reject(ended, rejection),
+                Poll::Ready(Err(rejection)) => return end.set_rejected(rejection),
                 Poll::Ready(Ok(ticket)) => {
-                    this.frames.push(Frame::Admitted(ticket));
+                    *this.frames.pass() = ticket;
                     *this.phase = Phase::Entering;
                 }
             },
@@ -183,8 +208,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
                 let Poll::Ready(result) = polled else { return Progress::Stuck };
                 this.running.set(None);
                 let verdict = script.classifier.classify(&result);
-                *ended = Some(Ended { result: result.map_err(Error::Call), verdict });
-                return Progress::Ended;
+                return end.set_returned(result, verdict);
             }
             Phase::Waiting(_) | Phase::Outlived => return Progress::Stuck,
         }
@@ -196,7 +220,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
         self: Pin<&mut Self>,
         script: &mut Script<'_, O, C>,
         context: &mut Context<'_>,
-        ended: &mut Option<Ended<T, E>>,
+        end: &mut End<T, E>,
     ) -> bool
     where
         Fut: Future<Output = Result<T, E>>,
@@ -206,9 +230,8 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
         let mut this = self.project();
         let mut index = 0;
         while let Some((copy, run)) = this.copies.get_mut(index) {
-            let mut of_copy = None;
-            let (Poll::Ready(()), Some(Ended { verdict, .. })) =
-                (run.as_mut().poll(script, context, &mut of_copy), &of_copy)
+            let mut of_copy = End::open();
+            let (Poll::Ready(()), Some(verdict)) = (run.as_mut().poll(script, context, &mut of_copy), &of_copy.verdict)
             else {
                 index += 1;
                 continue;
@@ -221,12 +244,12 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
                 this.copies.clear();
                 *this.phase = Phase::Outlived;
                 let now = Reading::of(&script.composition.clock);
-                let hedge = hedge_of(this.frames);
+                let hedge = this.frames.hedging.map_or(this.frames.base(), |hedging| hedging.index);
                 this.frames.abandon(hedge + 1, Outcome::Cancelled, &now);
                 if let (true, Step::Hedge(policy)) = (decides, &script.composition.steps[hedge]) {
                     policy.won(copy, &now);
                 }
-                *ended = of_copy;
+                *end = of_copy;
                 return true;
             }
         }
@@ -241,35 +264,40 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
         now: &Reading<'_>,
     ) -> ControlFlow<()> {
         let this = self.project();
-        while let Some((index, frame)) = this.frames.pop() {
-            match (&script.composition.steps[index], frame) {
-                (step, Frame::Admitted(ticket)) => step.settle(ticket, this.frames.outcome(verdict.outcome), now),
-                (Step::Retry(retry), Frame::Retrying { mut progress, ran }) => {
+        while let Some((index, note)) = this.frames.pop() {
+            match &script.composition.steps[index] {
+                Step::Retry(retry) => {
+                    let Some(Retrying { mut progress, ran }) = this.frames.retrying.take() else { continue };
                     this.frames.ran |= ran;
-                    let deadline = ends(this.frames, script.call).min(*this.ceiling);
+                    if verdict.outcome != Outcome::Success {
+                        this.frames.look_back();
+                    }
+                    let deadline = this.frames.ends().min(script.call.ends()).min(*this.ceiling);
                     if script.operation.repeatable()
                         && let Some(delay) = retry.next(&mut progress, &verdict, script.call, now, deadline)
                     {
-                        this.frames.push(Frame::Retrying { progress, ran: this.frames.ran });
+                        this.frames.pass();
+                        this.frames.retrying = Some(Retrying { progress, ran: this.frames.ran });
                         this.frames.ran = false;
                         *this.phase = Phase::Waiting(now.moment().after(delay));
                         return ControlFlow::Continue(());
                     }
                 }
-                (Step::Hedge(hedge), Frame::Hedging { progress, began, .. }) => {
+                Step::Hedge(hedge) => {
+                    let Some(hedging) = this.frames.hedging.take() else { continue };
                     if !decides(&verdict) && !this.copies.is_empty() {
-                        this.frames.push(Frame::Hedging { progress, began, next: Moment::NEVER });
+                        this.frames.look_back();
+                        this.frames.pass();
+                        this.frames.hedging = Some(Hedging { next: Moment::NEVER, ..hedging });
                         *this.phase = Phase::Outlived;
                         return ControlFlow::Continue(());
                     }
                     this.copies.clear();
-                    hedge.record(now.moment().since(began));
+                    hedge.record(now.moment().since(hedging.began));
                 }
-                (Step::Timeout(timeout), Frame::Timed { began, .. }) => timeout.ended(TimeoutKind::Total, now, began),
-                (Step::AttemptTimeout(timeout), Frame::Timed { began, .. }) => {
-                    timeout.ended(TimeoutKind::Attempt, now, began);
-                }
-                _ => {}
+                Step::Timeout(timeout) => timeout.ended(TimeoutKind::Total, now, timed(&note).0),
+                Step::AttemptTimeout(timeout) => timeout.ended(TimeoutKind::Attempt, now, timed(&note).0),
+                guard => guard.settle(note, this.frames.outcome(verdict.outcome), now),
             }
         }
         ControlFlow::Break(())
@@ -278,14 +306,15 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
     /// Waits for the next moment at which a step has to act.
     fn poll_timer<O, C>(self: Pin<&mut Self>, script: &Script<'_, O, C>, context: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        let mut next = if this.frames.base() == 0 { script.call.ends() } else { Moment::NEVER };
+        let mut next = this.frames.ends();
+        if this.frames.base() == 0 {
+            next = next.min(script.call.ends());
+        }
         if let Phase::Waiting(moment) = this.phase {
             next = next.min(*moment);
         }
-        for (_, frame) in this.frames.iter() {
-            if let Frame::Hedging { next: moment, .. } | Frame::Timed { ends: moment, .. } = frame {
-                next = next.min(*moment);
-            }
+        if let Some(hedging) = &this.frames.hedging {
+            next = next.min(hedging.next);
         }
         if next == Moment::NEVER {
             return Poll::Pending;
@@ -306,7 +335,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
         self: Pin<&mut Self>,
         script: &Script<'_, O, C>,
         now: &Reading<'_>,
-        ended: &mut Option<Ended<T, E>>,
+        end: &mut End<T, E>,
     ) {
         let mut this = self.project();
         if let Some((depth, rejection)) = expired(this.frames, script.composition, script.call, now) {
@@ -314,7 +343,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
             this.copies.clear();
             *this.phase = Phase::Outlived;
             this.frames.abandon(depth, Outcome::Failure, now);
-            reject(ended, rejection);
+            end.set_rejected(rejection);
             return;
         }
         if let Phase::Waiting(until) = this.phase
@@ -322,22 +351,19 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
         {
             *this.phase = Phase::Entering;
         }
-        let due = this.frames.iter().find_map(|(index, frame)| match *frame {
-            Frame::Hedging { progress, began, next } if next <= now.moment() => Some((index, progress, began)),
-            _ => None,
-        });
-        if let Some((index, mut progress, began)) = due
-            && let Step::Hedge(hedge) = &script.composition.steps[index]
+        let due = this.frames.hedging.filter(|hedging| hedging.next <= now.moment());
+        if let Some(mut hedging) = due
+            && let Step::Hedge(hedge) = &script.composition.steps[hedging.index]
         {
-            let mut next = Moment::NEVER;
-            if script.operation.repeatable() && hedge.start(&mut progress, now) {
-                let ceiling = ends(this.frames, script.call).min(*this.ceiling);
-                let copy = progress.started();
-                let run = Self::new(this.frames.composition().clone(), index + 1, copy, ceiling);
+            hedging.next = Moment::NEVER;
+            if script.operation.repeatable() && hedge.start(&mut hedging.progress, now) {
+                let ceiling = this.frames.ends().min(script.call.ends()).min(*this.ceiling);
+                let copy = hedging.progress.started();
+                let run = Self::new(this.frames.composition().clone(), hedging.index + 1, copy, ceiling);
                 this.copies.push((copy, Box::pin(run)));
-                next = progress.delay().map_or(Moment::NEVER, |delay| now.moment().after(delay));
+                hedging.next = hedging.progress.delay().map_or(Moment::NEVER, |delay| now.moment().after(delay));
             }
-            this.frames.replace(index, Frame::Hedging { progress, began, next });
+            this.frames.hedging = Some(hedging);
         }
     }
 }
@@ -355,47 +381,75 @@ fn enter<P: Deref<Target = Composition> + Clone>(
     let mut peeked = frames.depth();
     while let Some(step) = composition.steps.get(frames.depth()) {
         if frames.depth() == peeked {
-            peeked = composition.peek_behind(peeked, call, now)?;
-        }
-        let frame = match step {
-            Step::Timeout(timeout) => timed(timeout.total(), now),
-            Step::AttemptTimeout(timeout) => timed(timeout.attempt(), now),
-            Step::Retry(retry) => Frame::Retrying { progress: retry.begin(now), ran: false },
-            Step::Hedge(hedge) => {
-                let progress = hedge.begin(call, now);
-                progress.delay().map_or(Frame::Idle, |delay| Frame::Hedging {
-                    progress,
-                    began: now.moment(),
-                    next: now.moment().after(delay),
-                })
+            let (barrier, behind) = (composition.barriers[peeked], peeked + 1);
+            if behind < barrier.guards {
+                composition.peek(behind..barrier.guards, call, now)?;
             }
-            guard => match guard.admit(call, now) {
-                Admission::Granted(ticket) => Frame::Admitted(ticket),
-                Admission::Queued(place) => return Ok(Some(Phase::Queued(place))),
-                Admission::Rejected(rejection) => return Err(rejection),
-                Admission::Later(moment, ticket) => {
-                    frames.push(Frame::Admitted(ticket));
-                    return Ok(Some(Phase::Waiting(moment)));
+            peeked = barrier.at.max(behind);
+        }
+        match step {
+            Step::Timeout(timeout) => begin_timeout(frames, timeout, TimeoutKind::Total, now),
+            Step::AttemptTimeout(timeout) => begin_timeout(frames, timeout, TimeoutKind::Attempt, now),
+            Step::Retry(retry) => {
+                frames.pass();
+                frames.retrying = Some(Retrying { progress: retry.begin(now), ran: false });
+            }
+            Step::Hedge(hedge) => begin_hedge(frames, hedge, call, now),
+            guard => {
+                if guard.admit_at_once(call, now, frames.pass()) {
+                    continue;
                 }
-            },
-        };
-        frames.push(frame);
+                frames.pop();
+                if let Some(phase) = admit(frames, guard, call, now)? {
+                    return Ok(Some(phase));
+                }
+            }
+        }
     }
     Ok(None)
 }
 
-/// Without a limit that is enforced, the time is noted all the same: the timeout may only watch.
-fn timed(limit: Option<Duration>, now: &Reading<'_>) -> Frame {
-    let began = now.moment();
-    Frame::Timed { began, ends: limit.map_or(Moment::NEVER, |limit| began.after(limit)) }
+/// Asks a guard that does not admit the call at once.
+#[inline(never)]
+fn admit<P: Deref<Target = Composition> + Clone>(
+    frames: &mut Frames<P>,
+    guard: &Step,
+    call: &Call<'_>,
+    now: &Reading<'_>,
+) -> Result<Option<Phase>, Rejection> {
+    match guard.admit(call, now) {
+        Admission::Granted(ticket) => {
+            *frames.pass() = ticket;
+            Ok(None)
+        }
+        Admission::Later(moment, ticket) => {
+            *frames.pass() = ticket;
+            Ok(Some(Phase::Waiting(moment)))
+        }
+        Admission::Queued(place) => Ok(Some(Phase::Queued(place))),
+        Admission::Rejected(rejection) => Err(rejection),
+    }
 }
 
-/// When the call, in this attempt, is out of time.
-fn ends<P: Deref<Target = Composition> + Clone>(frames: &Frames<P>, call: &Call<'_>) -> Moment {
-    frames.iter().fold(call.ends(), |first, (_, frame)| match frame {
-        Frame::Timed { ends, .. } => first.min(*ends),
-        _ => first,
-    })
+/// Without a limit that is enforced, the time is noted all the same: the timeout may only watch.
+#[inline]
+fn begin_timeout<P>(frames: &mut Frames<P>, timeout: &Timeout, kind: TimeoutKind, now: &Reading<'_>)
+where
+    P: Deref<Target = Composition> + Clone,
+{
+    let began = now.moment();
+    frames.pass_timeout(began, timeout.ends(kind, began));
+}
+
+fn begin_hedge<P>(frames: &mut Frames<P>, hedge: &Hedge, call: &Call<'_>, now: &Reading<'_>)
+where
+    P: Deref<Target = Composition> + Clone,
+{
+    let index = frames.depth();
+    let progress = hedge.begin(call, now);
+    let begin = |delay| Hedging { index, progress, began: now.moment(), next: now.moment().after(delay) };
+    frames.pass();
+    frames.hedging = progress.delay().map(begin);
 }
 
 /// The outermost limit that has passed: the depth from which the run is over, and why.
@@ -408,22 +462,16 @@ fn expired<P: Deref<Target = Composition> + Clone>(
     if frames.base() == 0 && call.ends() <= now.moment() {
         return Some((0, Rejection::new(Code::TotalTimeout, &composition.name)));
     }
-    frames.iter().find_map(|(index, frame)| {
-        let Frame::Timed { began, ends } = *frame else { return None };
-        let (kind, timeout) = match &composition.steps[index] {
+    frames.iter().find_map(|(index, step, note)| {
+        let (kind, timeout) = match step {
             Step::Timeout(timeout) => (TimeoutKind::Total, timeout),
             Step::AttemptTimeout(timeout) => (TimeoutKind::Attempt, timeout),
             _ => return None,
         };
+        let (began, ends) = timed(note);
         let elapsed = now.moment().since(began);
         (ends <= now.moment()).then(|| (index, timeout.expired(kind, now, ends.since(began), elapsed)))
     })
-}
-
-/// The index of the hedge that the copies of this run belong to.
-fn hedge_of<P: Deref<Target = Composition> + Clone>(frames: &Frames<P>) -> usize {
-    let hedge = frames.iter().find(|(_, frame)| matches!(frame, Frame::Hedging { .. }));
-    hedge.map_or(frames.base(), |(index, _)| index)
 }
 
 /// Whether a result is final among hedged copies: it would not be better had another one come first.
@@ -433,11 +481,4 @@ fn decides(verdict: &Verdict) -> bool {
         Outcome::Failure => verdict.retry == RetryAdvice::No,
         Outcome::Overload | Outcome::Cancelled | Outcome::Rejected => false,
     }
-}
-
-/// A policy has ended the run.
-fn reject<T, E>(ended: &mut Option<Ended<T, E>>, rejection: Rejection) -> Progress {
-    let verdict = rejection.verdict();
-    *ended = Some(Ended { result: Err(Error::Rejected(rejection)), verdict });
-    Progress::Ended
 }

@@ -172,6 +172,18 @@ impl RateLimiter {
             None => inner.enter_slowly(call, now, patience),
         }
     }
+
+    /// The short way of a bucket that holds what the call takes.
+    #[inline]
+    pub(crate) fn admit_at_once(&self, call: &Call<'_>, now: &Reading<'_>, ticket: &mut Ticket) -> bool {
+        let (inner, cost, at) = (&*self.inner, call.weight(), now.moment());
+        if inner.shell.is(Mode::Disabled) {
+            return false;
+        }
+        let Some(generation) = inner.cell.take_at_once(at, cost) else { return false };
+        *ticket = inner.admitted(Ticket { generation, kind: cost, at, amount: 0 }, call, now);
+        true
+    }
 }
 
 impl Inner {
@@ -247,6 +259,13 @@ impl Inner {
         }
     }
 
+    #[cold]
+    fn settle(&self, ticket: Ticket, outcome: Outcome, now: &Reading<'_>) {
+        if let Some(back) = Shell::returned(&ticket, outcome, now) {
+            self.give_back(Some(ticket.generation), |algorithm, used| algorithm.untake(used, &back));
+        }
+    }
+
     /// Changes what is used, if the generation is this one (where one is asked for).
     fn give_back(&self, generation: Option<u32>, change: impl Fn(&Algorithm, Used<'_>)) {
         let counted = self.cell.update(generation, |counted, mut used| {
@@ -306,8 +325,8 @@ impl Guard for RateLimiter {
 
     #[inline]
     fn settle(&self, ticket: Ticket, outcome: Outcome, now: &Reading<'_>) {
-        if let Some(back) = Shell::returned(&ticket, outcome, now) {
-            self.inner.give_back(Some(ticket.generation), |algorithm, used| algorithm.untake(used, &back));
+        if matches!(outcome, Outcome::Rejected | Outcome::Cancelled) {
+            self.inner.settle(ticket, outcome, now);
         }
     }
 }

@@ -180,6 +180,16 @@ impl Timeout {
         limit(&self.inner.enforced.attempt)
     }
 
+    /// When an attempt, or a call, that begins now is out of time, where that is to be enforced, and else never.
+    #[inline]
+    pub(crate) fn ends(&self, kind: TimeoutKind, began: Moment) -> Moment {
+        let limit = match kind {
+            TimeoutKind::Attempt => &self.inner.enforced.attempt,
+            TimeoutKind::Total | TimeoutKind::Deadline => &self.inner.enforced.total,
+        };
+        Moment::from_nanos(began.as_nanos().saturating_add(limit.load(Ordering::Relaxed)))
+    }
+
     /// Counts and tells that a limit has passed. The answer is the result of the attempt, or of the call.
     pub fn expired(&self, kind: TimeoutKind, now: &Reading<'_>, limit: Duration, elapsed: Duration) -> Rejection {
         self.note(kind, now, limit);
@@ -191,11 +201,11 @@ impl Timeout {
     #[inline]
     pub fn ended(&self, kind: TimeoutKind, now: &Reading<'_>, began: Moment) {
         let watched = match kind {
-            TimeoutKind::Attempt => limit(&self.inner.watched.attempt),
-            TimeoutKind::Total => limit(&self.inner.watched.total),
-            TimeoutKind::Deadline => None,
+            TimeoutKind::Attempt => &self.inner.watched.attempt,
+            TimeoutKind::Total => &self.inner.watched.total,
+            TimeoutKind::Deadline => return,
         };
-        if let Some(limit) = watched
+        if let Some(limit) = limit(watched)
             && now.moment().since(began) >= limit
         {
             self.note(kind, now, limit);
