@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 
 use super::listener::certificate;
 use super::values::{address_of, file};
-use super::{Findings, Flaw, all, names};
+use super::{Findings, Flaw, all, health, names};
 use crate::authority;
 use crate::config::document;
 use crate::config::plan::{
@@ -39,6 +39,9 @@ fn upstream(
         None => Some(None),
     };
     let protocol = protocol(written, &at.key("protocol"), found);
+    let spoken = protocol.unwrap_or(written.protocol);
+    let health_check = written.health_check.as_ref();
+    let health_check = health_check.map(|check| health::health_check(check, spoken, &at.key("health_check"), found));
     let verified = tls.iter().flatten().any(|tls| tls.server_name.is_none());
     if let Some(endpoints) = endpoints.as_ref().filter(|_| verified) {
         named(endpoints, &at.key("endpoints"), found);
@@ -50,6 +53,8 @@ fn upstream(
         protocol: protocol?,
         tls: tls?,
         host: written.host,
+        health_check: health_check.map_or(Some(None), |check| check.map(Some))?,
+        outlier: health::outlier(&written.outlier),
         pool: pool(&written.pool),
         timeouts: timeouts(&written.timeouts),
     })
@@ -60,6 +65,7 @@ fn endpoints(written: &[document::Endpoint], at: &DocumentPath, found: &mut Find
         found.error(Problem::new(at.clone(), "needs at least one endpoint"));
     }
     let endpoints = found.list(at, written, endpoint)?;
+    health::someone_serves(&endpoints, at, found);
     for (index, endpoint) in endpoints.iter().enumerate() {
         let same = |other: &Endpoint| (&other.host, other.port) == (&endpoint.host, endpoint.port);
         if endpoints[..index].iter().any(same) {
@@ -88,6 +94,7 @@ fn endpoint(written: &document::Endpoint) -> Result<Endpoint, Flaw> {
         },
         port: authority.port.ok_or_else(|| flaw("there is no port"))?,
         weight: written.weight.value(),
+        drain: written.drain,
     })
 }
 
@@ -183,7 +190,8 @@ mod tests {
     use super::*;
 
     fn parse(address: &str) -> Result<Endpoint, Flaw> {
-        endpoint(&document::Endpoint { address: address.to_owned(), weight: crate::config::units::Count::of(1) })
+        let weight = crate::config::units::Count::of(1);
+        endpoint(&document::Endpoint { address: address.to_owned(), weight, drain: false })
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A field that is left out has its default; a key that is not here is an error. The comments on these
 //! types are the reference that users read, through the JSON Schema.
 
+mod health;
 mod listener;
 mod operations;
 mod route;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use health::{GrpcCheck, HealthCheck, Outlier, ProbeMethod, SuccessRate, TcpCheck};
 pub use listener::{
     BodyRate, Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, Ping, ProxyProtocol, Timeout,
     TlsVersion,

@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::{Certificate, Timeout};
+use super::{Certificate, HealthCheck, Outlier, Timeout};
 use crate::config::units::{Count, DAY, OrOff, OrUnlimited, Period};
 
 /// One service, offered by one or several endpoints.
@@ -35,6 +35,15 @@ pub struct Upstream {
     #[serde(default)]
     pub host: HostField,
 
+    /// Questions that the gateway asks each endpoint by itself, to keep requests from one that does not answer them.
+    /// Left out, none are asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
+
+    /// When an endpoint gets no requests for a while because of how it answered others; or `off`.
+    #[serde(default = "outlier")]
+    pub outlier: OrOff<Outlier>,
+
     /// Bounds on connections and on waiting for one.
     #[serde(default)]
     pub pool: Pool,
@@ -44,7 +53,11 @@ pub struct Upstream {
     pub timeouts: UpstreamTimeouts,
 }
 
-/// A place that offers the service: `host:port`, or the same with a weight.
+fn outlier() -> OrOff<Outlier> {
+    OrOff(Some(Outlier::default()))
+}
+
+/// A place that offers the service: `host:port`, or a map with more about it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Endpoint {
     /// Host name or IP address, and port: `app.internal:8080`, `10.0.0.7:80`, `[::1]:80`.
@@ -52,6 +65,9 @@ pub struct Endpoint {
 
     /// Share of the requests beside the other endpoints.
     pub weight: Count<1, 1000>,
+
+    /// Whether it gets no new requests. Those that it has are finished.
+    pub drain: bool,
 }
 
 /// The longer of the two ways to write an endpoint.
@@ -66,6 +82,10 @@ struct Weighted {
     /// Share of the requests beside the other endpoints.
     #[serde(default = "one")]
     weight: Count<1, 1000>,
+
+    /// Whether it gets no new requests. Those that it has are finished.
+    #[serde(default)]
+    drain: bool,
 }
 
 fn one() -> Count<1, 1000> {
@@ -78,16 +98,16 @@ impl<'de> Visitor<'de> for EndpointVisitor {
     type Value = Endpoint;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`host:port`, or a map with `address` and `weight`")
+        f.write_str("`host:port`, or a map with `address`")
     }
 
     fn visit_str<E: Error>(self, address: &str) -> Result<Endpoint, E> {
-        Ok(Endpoint { address: address.to_owned(), weight: one() })
+        Ok(Endpoint { address: address.to_owned(), weight: one(), drain: false })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Endpoint, A::Error> {
-        let Weighted { address, weight } = Weighted::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(Endpoint { address, weight })
+        let Weighted { address, weight, drain } = Weighted::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Endpoint { address, weight, drain })
     }
 }
 

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 
-use super::{Balance, Certificate, HostField, UpstreamProtocol};
+use super::{Balance, Certificate, HealthCheck, HostField, Outlier, UpstreamProtocol};
 
 /// One service and the endpoints that offer it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Upstream {
     /// Its name, unique in the plan.
     pub name: Arc<str>,
-    /// Its endpoints in written order; at least one.
+    /// Its endpoints in written order; at least one, of which one does not drain.
     pub endpoints: Vec<Endpoint>,
     /// How an endpoint is chosen for a request.
     pub balance: Balance,
@@ -25,6 +25,10 @@ pub struct Upstream {
     pub tls: Option<UpstreamTls>,
     /// Which `Host` the endpoints see.
     pub host: HostField,
+    /// What the gateway asks each endpoint by itself; `None` is nothing.
+    pub health_check: Option<HealthCheck>,
+    /// When an endpoint is ejected for how it answers requests; `None` is never.
+    pub outlier: Option<Outlier>,
     /// Bounds on connections and on waiting for one.
     pub pool: Pool,
     /// Bounds on waiting for an endpoint.
@@ -40,6 +44,8 @@ pub struct Endpoint {
     pub port: u16,
     /// Its share of requests beside other endpoints; 1 to 1000.
     pub weight: u32,
+    /// Whether it gets no new requests.
+    pub drain: bool,
 }
 
 /// Where an endpoint is.
