@@ -5,10 +5,12 @@
 
 pub mod access;
 pub mod authority;
+mod checker;
 pub mod config;
 mod exchange;
 pub mod fault;
 pub mod forwarded;
+pub mod health;
 mod hex;
 pub mod listen;
 pub mod path;

@@ -4,6 +4,7 @@
 
 use crate::access::AccessLog;
 use crate::config::plan;
+use crate::health::Witness;
 use crate::places::Places;
 use crate::request_id;
 use crate::scratch::Scratch;
@@ -238,7 +239,8 @@ impl Local {
             let kept = previous.and_then(|previous| previous.same_upstream(upstream));
             kept.unwrap_or_else(|| {
                 let tls = upstream.tls.as_ref().map(|tls| &tls.config);
-                Rc::new(Upstream::new(Arc::clone(&upstream.plan), tls, upstream.series.meter(worker)))
+                let witness = |place| Witness::new(&upstream.health, place, worker);
+                Rc::new(Upstream::new(Arc::clone(&upstream.plan), tls, upstream.series.meter(worker), witness))
             })
         });
         let doors = snapshot.listeners.iter().map(|listener| {
@@ -262,9 +264,7 @@ impl Local {
     fn same_upstream(&self, wanted: &crate::snapshot::Upstream) -> Option<Rc<Upstream>> {
         let position = self.snapshot.upstreams.iter().position(|other| other.plan.name == wanted.plan.name)?;
         let other = &self.snapshot.upstreams[position];
-        let same_identity =
-            other.tls.as_ref().map(|tls| tls.fingerprint) == wanted.tls.as_ref().map(|tls| tls.fingerprint);
-        (other.plan == wanted.plan && same_identity).then(|| Rc::clone(&self.upstreams[position]))
+        other.is_same(&wanted.plan, wanted.tls.as_ref()).then(|| Rc::clone(&self.upstreams[position]))
     }
 
     pub(crate) fn route_meter(&self, route: Option<usize>) -> &RouteMeter {

@@ -81,7 +81,9 @@ impl Exchange<'_> {
                     self.context.now = timer.now();
                     let elapsed = timer.now() - sent;
                     self.context.to_head = Some(elapsed);
-                    upstream.meter.answered(self.scratch.response.status.as_u16(), elapsed);
+                    let status = self.scratch.response.status.as_u16();
+                    upstream.meter.answered(status, elapsed);
+                    lease.pool().witness().answered(status);
                     break;
                 }
                 Err(lost) if self.may_resend(&lost, &lease, &upload) => {
@@ -93,6 +95,9 @@ impl Exchange<'_> {
                     lease = self.lease(peer, upstream, timer, lost.reached != Reached::No).await?;
                 }
                 Err(lost) => {
+                    if is_of_endpoint(lost.fault) {
+                        lease.pool().witness().failed();
+                    }
                     count_failure(upstream, Some(lost.fault));
                     return Err(lost.fault);
                 }
@@ -306,6 +311,15 @@ fn count_failure(upstream: &Upstream, fault: Option<Fault>) {
         _ => return,
     };
     upstream.meter.failed(failure);
+}
+
+/// Whether the endpoint is to blame that there is no response head. A total that ran out may as well have been
+/// spent on the client's side.
+fn is_of_endpoint(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::UpstreamClosed | Fault::UpstreamRefused(_) | Fault::UpstreamProtocol | Fault::UpstreamTimeout
+    )
 }
 
 /// Whether a response's body length may be trusted to belong to the request.

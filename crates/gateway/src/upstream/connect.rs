@@ -121,7 +121,8 @@ impl Connector {
         }
     }
 
-    async fn open(&self) -> io::Result<(Transport, Spoken)> {
+    /// The same without a bound on its time.
+    pub(crate) async fn open(&self) -> io::Result<(Transport, Spoken)> {
         let stream = match &self.endpoint.host {
             plan::EndpointHost::Address(address) => {
                 TcpStream::connect(SocketAddr::new(*address, self.endpoint.port)).await?

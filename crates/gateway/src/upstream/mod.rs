@@ -10,16 +10,20 @@ mod links;
 mod pool;
 
 pub(crate) use balance::Rotation;
-pub(crate) use connect::ConnectError;
+pub(crate) use connect::{ConnectError, Connector, Spoken};
 pub(crate) use lease::Lease;
 pub(crate) use pool::Pool;
 
 use crate::config::plan;
+use crate::health::Witness;
 use crate::stats::UpstreamMeter;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Requests that an endpoint seems to have which is to be chosen last.
+const BUSY: usize = u32::MAX as usize;
 
 /// One upstream of a worker.
 pub(crate) struct Upstream {
@@ -44,19 +48,46 @@ impl Upstream {
         plan: Arc<plan::Upstream>,
         tls: Option<&Arc<rustls::ClientConfig>>,
         meter: UpstreamMeter,
+        witness: impl Fn(usize) -> Witness,
     ) -> Self {
-        let pools = plan.endpoints.iter().map(|endpoint| {
+        let pools = plan.endpoints.iter().enumerate().map(|(index, endpoint)| {
             let connector = connect::Connector::new(endpoint, &plan, tls.cloned());
-            Rc::new(Pool::new(connector, plan.pool.clone(), meter.clone()))
+            Rc::new(Pool::new(connector, plan.pool.clone(), meter.clone(), witness(index)))
         });
         let pools = pools.collect();
         let rotation = Rotation::new(plan.balance, plan.endpoints.iter().map(|endpoint| endpoint.weight));
         Self { plan, meter, pools, rotation, turn: Cell::new(None) }
     }
 
+    /// Whether the endpoint at `index` is fit for new requests.
+    pub(crate) fn is_usable(&self, index: usize) -> bool {
+        self.pools[index].witness().is_usable()
+    }
+
+    /// The endpoint whose turn it is, among those that are usable. Where none is, requests are still better sent
+    /// somewhere than refused; but never to one that drains.
+    fn choose(&self) -> usize {
+        // One that is not usable looks very busy, so that it is not chosen for having nothing to do.
+        let pick =
+            || self.rotation.pick(|index| if self.is_usable(index) { self.pools[index].in_flight() } else { BUSY });
+        let first = pick();
+        // Whoever is next in turn stands in; so the others keep their shares.
+        let picks = std::iter::once(first).chain((1..self.pools.len()).map(|_| pick()));
+        let usable = picks.into_iter().find(|index| self.is_usable(*index));
+        usable.or_else(|| self.order(first).next()).unwrap_or(first)
+    }
+
+    /// All endpoints that do not drain, from `first` on, those that are usable before the others.
+    fn order(&self, first: usize) -> impl Iterator<Item = usize> + use<> {
+        let places = (0..self.pools.len()).map(|step| (first + step) % self.pools.len());
+        let (mut usable, others): (Vec<_>, Vec<_>) = places.partition(|index| self.is_usable(*index));
+        usable.extend(others.into_iter().filter(|index| !self.pools[*index].witness().drains()));
+        usable.into_iter()
+    }
+
     /// An idle or shared connection to the endpoint whose turn it is, where there is one.
     pub(crate) fn reuse(&self, careful: bool, now: Instant) -> Option<Lease> {
-        let turn = self.rotation.pick(|index| self.pools[index].in_flight());
+        let turn = self.choose();
         let lease = self.pools[turn].reuse(careful, now);
         if lease.is_none() {
             self.turn.set(Some(turn));
@@ -70,10 +101,10 @@ impl Upstream {
     /// this is safe for every request.
     pub(crate) async fn lease(&self, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
         // An endpoint whose turn it was and that had no connection at hand keeps its turn.
-        let first = self.turn.take().unwrap_or_else(|| self.rotation.pick(|index| self.pools[index].in_flight()));
+        let first = self.turn.take().unwrap_or_else(|| self.choose());
         let mut failure = None;
-        for step in 0..self.pools.len() {
-            let pool = &self.pools[(first + step) % self.pools.len()];
+        for index in self.order(first) {
+            let pool = &self.pools[index];
             match pool.lease(fresh, careful).await {
                 Ok(lease) => return Ok(lease),
                 Err(LeaseError::Connect(error)) => {

@@ -9,6 +9,7 @@ use super::lease::Lease;
 use super::links::{Link, Links};
 use super::{ConnectError, LeaseError};
 use crate::config::plan;
+use crate::health::Witness;
 use crate::stats::{Held, Upstream as Gauge, UpstreamMeter};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -28,6 +29,7 @@ pub(crate) struct Pool {
     connector: Connector,
     limits: plan::Pool,
     meter: UpstreamMeter,
+    witness: Witness,
     idle: RefCell<Vec<Idle>>,
     links: Links,
     /// HTTP/1 connections that are lent, HTTP/2 connections that are open, and those being opened.
@@ -56,11 +58,12 @@ pub(crate) struct Opened {
 }
 
 impl Pool {
-    pub(crate) fn new(connector: Connector, limits: plan::Pool, meter: UpstreamMeter) -> Self {
+    pub(crate) fn new(connector: Connector, limits: plan::Pool, meter: UpstreamMeter, witness: Witness) -> Self {
         Self {
             connector,
             limits,
             meter,
+            witness,
             idle: RefCell::default(),
             links: Links::default(),
             busy: Cell::new(0),
@@ -85,6 +88,11 @@ impl Pool {
 
     pub(crate) fn is_tls(&self) -> bool {
         self.connector.is_tls()
+    }
+
+    /// The health of the endpoint.
+    pub(crate) fn witness(&self) -> &Witness {
+        &self.witness
     }
 
     pub(super) fn links(&self) -> &Links {
@@ -126,6 +134,9 @@ impl Pool {
         let shared = self.connector.expects_http2(self.links.are_known());
         let opener = shared.then(|| self.links.announce());
         let opened = self.connect(slot).await;
+        if opened.is_err() {
+            self.witness.failed();
+        }
         if let (Some(opener), Err(error)) = (&opener, &opened) {
             opener.fail(error);
         }

@@ -5,7 +5,7 @@ use crate::authority;
 use crate::config::document;
 use crate::config::plan::{Endpoint, HealthCheck, Outlier, Probe, SuccessRate, UpstreamProtocol};
 use crate::config::problem::{DocumentPath, Problem};
-use crate::config::units::{OrOff, Statuses};
+use crate::config::units::{Count, OrOff, Statuses};
 
 /// Bytes of the longest path that is asked for, and of the longest name of a gRPC service.
 const LONGEST: usize = 1024;
@@ -128,7 +128,7 @@ pub(super) fn outlier(written: &OrOff<document::Outlier>) -> Option<Outlier> {
     let written = written.0.as_ref()?;
     let base_ejection = written.base_ejection.duration();
     Some(Outlier {
-        consecutive_failures: written.consecutive_failures.0.map(|count| count.value()),
+        consecutive_failures: written.consecutive_failures.0.map(Count::value),
         failure_statuses: written.failure_statuses.clone(),
         max_ejected: written.max_ejected.hundredths(),
         base_ejection,

@@ -108,7 +108,7 @@ pub struct Outlier {
     pub failure_statuses: Vec<Statuses>,
 
     /// The largest share of the endpoints that is ejected at once. One of several may always be, the only one never.
-    pub max_ejected: Percent<0, 100>,
+    pub max_ejected: Percent<1, 100>,
 
     /// How long the first ejection lasts. The second in close succession lasts twice as long, the third three times, and
     /// so on; each such time without an ejection takes one step back.
