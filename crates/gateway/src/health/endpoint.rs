@@ -7,7 +7,7 @@ use crate::config::plan::HealthCheck;
 use crate::stats::EndpointSeries;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// An endpoint and what is known about its health.
 ///
@@ -115,10 +115,11 @@ impl Endpoint {
         probe: LastProbe,
         now: Instant,
         chance: f64,
-    ) -> (std::time::Duration, bool) {
+    ) -> (Duration, bool) {
         let tally = if probe.passed { &self.tallies.passed } else { &self.tallies.failed };
         tally.fetch_add(1, Relaxed);
         let mut record = self.record();
+        let before = record.probing.verdict();
         let verdict = record.probing.record(check, probe.passed);
         let returned = probe.passed && record.ejection.end(now);
         if returned {
@@ -129,6 +130,8 @@ impl Endpoint {
             Some(Verdict::Unhealthy) => {
                 tracing::warn!(upstream, endpoint = %self.address, reason = %probe.detail, "endpoint unhealthy");
             }
+            // That all is well from the start is no news.
+            Some(Verdict::Healthy) if before == Verdict::Unchecked => {}
             Some(Verdict::Healthy) => tracing::info!(upstream, endpoint = %self.address, "endpoint healthy"),
             Some(Verdict::Unchecked) | None => {}
         }

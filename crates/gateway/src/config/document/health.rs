@@ -107,7 +107,8 @@ pub struct Outlier {
     /// Statuses of an answer that are failures of the endpoint.
     pub failure_statuses: Vec<Statuses>,
 
-    /// The largest share of the endpoints that is ejected at once. One of several may always be, the only one never.
+    /// The largest share of the endpoints that is ejected at once. One may always be, but never the
+    /// last one in service.
     pub max_ejected: Percent<1, 100>,
 
     /// How long the first ejection lasts. The second in close succession lasts twice as long, the third three times, and

@@ -74,7 +74,7 @@ pub struct Endpoint {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "WeightedEndpoint")]
-#[schemars(description = "An endpoint with its weight.")]
+#[schemars(description = "An endpoint, and what there is to say about it.")]
 struct Weighted {
     /// Host name or IP address, and port: `app.internal:8080`, `10.0.0.7:80`, `[::1]:80`.
     address: String,

@@ -95,11 +95,17 @@ impl JsonSchema for Statuses {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "anyOf": [
-                { "type": "integer", "minimum": 200, "maximum": 599 },
+                {
+                    "type": "integer",
+                    "minimum": 200,
+                    "maximum": 599,
+                    "x-kind": "status",
+                    "x-range": "200 to 599",
+                },
                 {
                     "type": "string",
                     "pattern": "^[2-5][0-9][0-9](-[2-5][0-9][0-9])?$",
-                    "x-kind": "range",
+                    "x-kind": "range of them",
                     "x-range": "`200-299`",
                 },
             ],
