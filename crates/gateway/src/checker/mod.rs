@@ -8,7 +8,7 @@ mod grpc;
 mod probe;
 
 use crate::config::plan::HealthCheck;
-use crate::health::{Alarm, Endpoint, Health};
+use crate::health::{Alarm, Endpoint, Health, PROBES};
 use crate::snapshot::Snapshot;
 use crate::upstream::Connector;
 use std::collections::HashMap;
@@ -21,9 +21,6 @@ use std::time::Instant;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
-
-/// Probes that run at once; further ones wait, however many endpoints there are.
-const PROBES: usize = 64;
 
 /// Names that are resolved at once.
 const RESOLVERS: usize = 4;

@@ -31,6 +31,9 @@ const LIMITS: HeadLimits = HeadLimits { bytes: 64 * 1024, fields: 256, target: 0
 /// Interim answers before the one that counts.
 const INTERIM: usize = 8;
 
+/// Bytes of what is told about an answer.
+const DETAIL: usize = 200;
+
 /// What the answer was, where it was as it should be; else what it was, or why there was none.
 type Found = Result<String, String>;
 
@@ -42,7 +45,9 @@ pub(super) async fn probe(connector: &Connector, check: &HealthCheck) -> LastPro
         Err(_) => Err("timed out".to_owned()),
     };
     let passed = found.is_ok();
-    let detail = found.unwrap_or_else(|why| why);
+    let mut detail = found.unwrap_or_else(|why| why);
+    // Part of it may be the endpoint's own words.
+    detail.truncate(detail.floor_char_boundary(DETAIL));
     LastProbe { passed, detail, at: SystemTime::now(), took: begun.elapsed() }
 }
 

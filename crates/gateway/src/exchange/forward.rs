@@ -95,7 +95,7 @@ impl Exchange<'_> {
                     lease = self.lease(peer, upstream, timer, lost.reached != Reached::No).await?;
                 }
                 Err(lost) => {
-                    if is_of_endpoint(lost.fault) {
+                    if self.is_of_endpoint(lost.fault) {
                         lease.pool().witness().failed();
                     }
                     count_failure(upstream, Some(lost.fault));
@@ -197,6 +197,18 @@ impl Exchange<'_> {
         };
         let untouched = upload.moved == 0 && (bodiless || !upload.is_done());
         harmless && untouched && self.context.attempts <= RESENDS
+    }
+
+    /// Whether the endpoint is to blame that there is no response head. Where the total ran out, the client may have
+    /// spent it on a body.
+    fn is_of_endpoint(&self, fault: Fault) -> bool {
+        match fault {
+            Fault::UpstreamClosed | Fault::UpstreamRefused(_) | Fault::UpstreamProtocol | Fault::UpstreamTimeout => {
+                true
+            }
+            Fault::TotalTimeout => self.context.length == BodyLength::None,
+            _ => false,
+        }
     }
 
     /// Moves the request body while waiting for the response head.
@@ -311,15 +323,6 @@ fn count_failure(upstream: &Upstream, fault: Option<Fault>) {
         _ => return,
     };
     upstream.meter.failed(failure);
-}
-
-/// Whether the endpoint is to blame that there is no response head. A total that ran out may as well have been
-/// spent on the client's side.
-fn is_of_endpoint(fault: Fault) -> bool {
-    matches!(
-        fault,
-        Fault::UpstreamClosed | Fault::UpstreamRefused(_) | Fault::UpstreamProtocol | Fault::UpstreamTimeout
-    )
 }
 
 /// Whether a response's body length may be trusted to belong to the request.

@@ -25,3 +25,6 @@ pub use report::{EndpointReport, LastProbe, Report, State};
 pub use upstream::Health;
 pub(crate) use upstream::Meaning;
 pub(crate) use witness::Witness;
+
+/// Probes that run at once; further ones wait, however many endpoints there are.
+pub const PROBES: usize = 64;

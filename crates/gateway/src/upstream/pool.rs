@@ -134,7 +134,9 @@ impl Pool {
         let shared = self.connector.expects_http2(self.links.are_known());
         let opener = shared.then(|| self.links.announce());
         let opened = self.connect(slot).await;
-        if opened.is_err() {
+        if let Err(error) = &opened
+            && !error.is_local()
+        {
             self.witness.failed();
         }
         if let (Some(opener), Err(error)) = (&opener, &opened) {

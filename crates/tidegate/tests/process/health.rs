@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use std::time::Instant;
 
 use serde_json::Value;
+use tidegate_testkit::PATIENCE;
 use tidegate_testkit::certificates::Authority;
 use tidegate_testkit::client::RawClient;
 use tidegate_testkit::gate::Gate;
@@ -289,6 +291,34 @@ fn the_only_endpoint_is_never_ejected() {
     assert_eq!((&state["state"], &state["failures_in_a_row"]), (&"unchecked".into(), &20.into()));
     let ended = gateway.terminate();
     assert!(!ended.log.contains("ejected"), "{}", ended.log);
+}
+
+#[test]
+fn an_endpoint_that_fails_more_often_than_the_others_is_ejected() {
+    let [sick, one, two] = [Endpoint::start(), Endpoint::start(), Endpoint::start()];
+    sick.requests.store(503, Ordering::SeqCst);
+    let rate = "success_rate: { interval: 100ms, min_hosts: 3, min_requests: 3, stdev_factor: 1 }";
+    let outlier = format!("outlier: {{ consecutive_failures: off, base_ejection: 1h, {rate} }}");
+    let gateway = start(&[sick.address(), one.address(), two.address()], &outlier);
+    let deadline = Instant::now() + PATIENCE;
+    while endpoint(&gateway, sick.address())["state"] != "ejected" {
+        assert!(Instant::now() < deadline, "never ejected:\n{}", gateway.log());
+        send(&gateway, 12);
+    }
+    assert_eq!(endpoint(&gateway, sick.address())["reason"], "success_rate");
+    assert_eq!(send(&gateway, 6), [200; 6]);
+}
+
+#[test]
+fn an_endpoint_that_never_answers_is_ejected() {
+    let silent = Recorder::with(|_| vec![Step::AwaitClose]);
+    let well = Endpoint::start();
+    let upstream = "timeouts: { response: 50ms }, outlier: { base_ejection: 1h, consecutive_failures: 2 }";
+    let gateway = start(&[silent.address(), well.address()], upstream);
+    let statuses = send(&gateway, 4);
+    assert_eq!(statuses.iter().filter(|status| **status == 504).count(), 2, "{statuses:?}");
+    wait_until(&gateway, 0, "endpoint ejected", silent.address());
+    assert_eq!(send(&gateway, 4), [200; 4]);
 }
 
 #[test]
