@@ -124,22 +124,32 @@ impl Endpoint {
         let returned = probe.passed && record.ejection.end(now);
         if returned {
             self.forgive();
-            tracing::info!(upstream, endpoint = %self.address, "endpoint returned: a probe passed");
         }
-        match verdict {
-            Some(Verdict::Unhealthy) => {
-                tracing::warn!(upstream, endpoint = %self.address, reason = %probe.detail, "endpoint unhealthy");
-            }
-            // That all is well from the start is no news.
-            Some(Verdict::Healthy) if before == Verdict::Unchecked => {}
-            Some(Verdict::Healthy) => tracing::info!(upstream, endpoint = %self.address, "endpoint healthy"),
-            Some(Verdict::Unchecked) | None => {}
-        }
-        record.last_probe = Some(probe);
         let changed = returned || verdict.is_some();
+        let reason = probe.detail.clone();
+        record.last_probe = Some(probe);
         if changed {
             self.publish(&mut record);
         }
-        (record.probing.pause(check, chance), changed)
+        let pause = record.probing.pause(check, chance);
+        drop(record);
+        // Said when it is so: whoever reads it may rely on it.
+        if let Some(verdict) = verdict {
+            self.tell(upstream, before, verdict, &reason);
+        }
+        if returned {
+            tracing::info!(upstream, endpoint = %self.address, "endpoint returned: a probe passed");
+        }
+        (pause, changed)
+    }
+
+    fn tell(&self, upstream: &str, before: Verdict, verdict: Verdict, reason: &str) {
+        let endpoint = &self.address;
+        match (before, verdict) {
+            (_, Verdict::Unhealthy) => tracing::warn!(upstream, %endpoint, reason, "endpoint unhealthy"),
+            (Verdict::Unhealthy, _) => tracing::info!(upstream, %endpoint, "endpoint healthy"),
+            // That all is well from the start is no news.
+            _ => {}
+        }
     }
 }
