@@ -147,7 +147,12 @@ impl Upstream {
 
     /// Whether this is what would be built from `plan` and `tls`.
     pub(crate) fn is_same(&self, plan: &plan::Upstream, tls: Option<&ClientTls>) -> bool {
-        *self.plan == *plan && self.tls.as_ref().map(|tls| tls.fingerprint) == tls.map(|tls| tls.fingerprint)
+        *self.plan == *plan && self.has_identity_of(tls)
+    }
+
+    /// Whether `tls` was built from the same files.
+    pub(crate) fn has_identity_of(&self, tls: Option<&ClientTls>) -> bool {
+        self.tls.as_ref().map(|tls| tls.fingerprint) == tls.map(|tls| tls.fingerprint)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Upstreams as one worker sees them: which endpoint, which connection.
 //!
-//! Everything here belongs to one thread. What survives a reload is decided in one place: an
-//! upstream whose plan did not change keeps its pools and its place in the rotation.
+//! Everything here belongs to one thread. What survives a reload is decided in two places: an upstream
+//! whose plan did not change keeps everything, and one that changed keeps the connections to endpoints
+//! that it still has.
 
 mod balance;
 mod connect;
@@ -44,19 +45,39 @@ pub(crate) enum LeaseError {
 }
 
 impl Upstream {
+    /// Endpoints that `previous` has connections to keep them, where they are made in the same way. One that drains does
+    /// not: its idle connections are closed.
     pub(crate) fn new(
         plan: Arc<plan::Upstream>,
         tls: Option<&Arc<rustls::ClientConfig>>,
         meter: UpstreamMeter,
         witness: impl Fn(usize) -> Witness,
+        previous: Option<&Self>,
     ) -> Self {
+        let previous = previous.filter(|previous| previous.connects_as(&plan));
         let pools = plan.endpoints.iter().enumerate().map(|(index, endpoint)| {
+            let kept = previous.and_then(|previous| previous.pool_of(endpoint));
+            if let Some(kept) = kept.filter(|_| !endpoint.drain) {
+                kept.adopt(witness(index));
+                return Rc::clone(kept);
+            }
             let connector = connect::Connector::new(endpoint, &plan, tls.cloned());
             Rc::new(Pool::new(connector, plan.pool.clone(), meter.clone(), witness(index)))
         });
         let pools = pools.collect();
         let rotation = Rotation::new(plan.balance, plan.endpoints.iter().map(|endpoint| endpoint.weight));
         Self { plan, meter, pools, rotation, turn: Cell::new(None) }
+    }
+
+    /// Whether connections are made as this plan says, as far as files that it names are the same.
+    fn connects_as(&self, plan: &plan::Upstream) -> bool {
+        let own = &self.plan;
+        (own.protocol, &own.tls, &own.pool, own.timeouts.connect)
+            == (plan.protocol, &plan.tls, &plan.pool, plan.timeouts.connect)
+    }
+
+    fn pool_of(&self, endpoint: &plan::Endpoint) -> Option<&Rc<Pool>> {
+        self.pools.iter().find(|pool| (&pool.endpoint().host, pool.endpoint().port) == (&endpoint.host, endpoint.port))
     }
 
     /// Whether the endpoint at `index` is fit for new requests.

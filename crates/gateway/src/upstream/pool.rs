@@ -11,7 +11,7 @@ use super::{ConnectError, LeaseError};
 use crate::config::plan;
 use crate::health::Witness;
 use crate::stats::{Held, Upstream as Gauge, UpstreamMeter};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +29,8 @@ pub(crate) struct Pool {
     connector: Connector,
     limits: plan::Pool,
     meter: UpstreamMeter,
-    witness: Witness,
+    /// Of the configuration in force, which may be a later one than the pool began with.
+    witness: RefCell<Witness>,
     idle: RefCell<Vec<Idle>>,
     links: Links,
     /// HTTP/1 connections that are lent, HTTP/2 connections that are open, and those being opened.
@@ -63,7 +64,7 @@ impl Pool {
             connector,
             limits,
             meter,
-            witness,
+            witness: RefCell::new(witness),
             idle: RefCell::default(),
             links: Links::default(),
             busy: Cell::new(0),
@@ -90,9 +91,14 @@ impl Pool {
         self.connector.is_tls()
     }
 
-    /// The health of the endpoint.
-    pub(crate) fn witness(&self) -> &Witness {
-        &self.witness
+    /// The health of the endpoint; not to be held across an `await`.
+    pub(crate) fn witness(&self) -> Ref<'_, Witness> {
+        self.witness.borrow()
+    }
+
+    /// Goes on under another configuration.
+    pub(super) fn adopt(&self, witness: Witness) {
+        self.witness.replace(witness);
     }
 
     pub(super) fn links(&self) -> &Links {
@@ -137,7 +143,7 @@ impl Pool {
         if let Err(error) = &opened
             && !error.is_local()
         {
-            self.witness.failed();
+            self.witness().failed();
         }
         if let (Some(opener), Err(error)) = (&opener, &opened) {
             opener.fail(error);

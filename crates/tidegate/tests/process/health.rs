@@ -355,6 +355,28 @@ fn an_endpoint_that_drains_finishes_its_requests_and_gets_no_more() {
     gate.open();
     let answer = slow.read_response("GET").expect("an answer");
     assert_eq!((answer.status, answer.text().as_str()), (200, "finished"));
+    leaving.wait_until_all_ended();
+}
+
+#[test]
+fn the_others_keep_their_connections_while_one_drains() {
+    let (leaving, staying) = (Endpoint::start(), Endpoint::start());
+    let both = config_of(&[leaving.address(), staying.address()], "");
+    let drained = both.replacen(
+        &format!("\"{}\"", leaving.address()),
+        &format!("{{ address: \"{}\", drain: true }}", leaving.address()),
+        1,
+    );
+    let gateway = Gateway::start(BINARY, &both);
+    send(&gateway, 2);
+    gateway.rewrite_config(&drained);
+    reload(&gateway, is_reloaded);
+    leaving.recorder.wait_until_all_ended();
+    send(&gateway, 2);
+    gateway.rewrite_config(&both);
+    reload(&gateway, is_reloaded);
+    send(&gateway, 2);
+    assert_eq!((leaving.recorder.connections(), staying.recorder.connections()), (2, 1));
 }
 
 #[test]
