@@ -51,11 +51,12 @@ fn probe(
     if let Some(path) = &written.path {
         return http(path, written, at, found);
     }
-    of_http_alone(written, at, found)?;
-    match &written.grpc {
+    let alone = of_http_alone(written, at, found);
+    let probe = match &written.grpc {
         None => Some(Probe::Tcp),
         Some(grpc) => call(grpc, protocol, &at.key("grpc"), found),
-    }
+    };
+    alone.and(probe)
 }
 
 fn http(path: &str, written: &document::HealthCheck, at: &DocumentPath, found: &mut Findings) -> Option<Probe> {
