@@ -1,7 +1,7 @@
 //! Which endpoints are fit for requests.
 //!
 //! There is one [`Endpoint`] for all workers, and it goes on through reloads that change nothing about what it stands for.
-//! Two things decide: what [probes](probing) say, and what requests met there ([ejection]). Both are pure: `now` and
+//! Two things decide: what probes say, and what requests met there. Both are pure: `now` and
 //! what was seen go in, a decision comes out.
 //!
 //! A worker reads one flag to know whether an endpoint is usable, and writes counters of its own when an attempt has
