@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::future::pending;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 use tokio::runtime::{Builder, LocalOptions};
@@ -40,16 +40,19 @@ impl Checker {
         let (snapshots, receiver) = watch::channel(snapshot);
         let mut builder = Builder::new_current_thread();
         builder.enable_all().max_blocking_threads(RESOLVERS);
+        let (started, starting) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("health".into()).spawn(move || {
-            match builder.build_local(LocalOptions::default()) {
-                Ok(runtime) => {
-                    runtime.block_on(run(receiver));
-                    // A name that is still being resolved is not worth waiting for.
-                    runtime.shutdown_background();
-                }
-                Err(error) => tracing::error!(%error, "endpoints are not probed"),
-            }
+            // The runtime stays on the thread that it is built on.
+            let runtime = match builder.build_local(LocalOptions::default()) {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            drop(started.send(Ok(())));
+            runtime.block_on(run(receiver));
+            // A name that is still being resolved is not worth waiting for.
+            runtime.shutdown_background();
         })?;
+        starting.recv().map_err(io::Error::other)??;
         Ok(Self { snapshots, thread })
     }
 
