@@ -8,6 +8,7 @@ pub mod authority;
 mod checker;
 pub mod config;
 mod exchange;
+pub mod explain;
 pub mod fault;
 pub mod forwarded;
 pub mod health;
