@@ -6,7 +6,6 @@ use crate::bulkhead::{Bulkhead, BulkheadOptions};
 use crate::chaos::{Chaos, ChaosOptions};
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerOptions};
 use crate::hedge::{Hedge, HedgeOptions};
-use crate::pipeline::placed;
 use crate::policy::Mode;
 use crate::rate_limit::{FixedWindow, KeyedRateLimiter, RateLimitOptions, RateLimiter};
 use crate::retry::{Backoff, Jitter, RetryOptions};
@@ -79,9 +78,19 @@ fn bulkheads(count: usize) -> Vec<Step> {
     (0..count).map(|number| bulkhead(&format!("bulkhead-{number}"))).collect()
 }
 
+/// The steps with the limit of each attempt as the last of them.
+fn as_they_run(steps: &[Step]) -> Vec<Step> {
+    let limits_attempts = |step: &&Step| matches!(step, Step::Timeout(timeout) if timeout.attempt().is_some());
+    let behind = steps.iter().filter(limits_attempts).map(|step| match step {
+        Step::Timeout(timeout) => Step::AttemptTimeout(timeout.clone()),
+        other => other.clone(),
+    });
+    steps.iter().cloned().chain(behind).collect()
+}
+
 /// What is found, by the step as it is written.
 fn found(steps: &[Step], idempotent: bool) -> Vec<(usize, Lint)> {
-    let findings = check(&placed(steps.to_vec()), idempotent);
+    let findings = check(&as_they_run(steps), idempotent);
     for finding in &findings {
         assert_eq!(finding.level, finding.code.level());
         assert!(finding.to_string().ends_with(&format!(" [{}]", finding.code.name())), "{finding}");
@@ -196,12 +205,15 @@ fn waits_of_ones_own_are_not_guessed() {
 
 #[test]
 fn the_limit_of_each_attempt_is_not_counted_as_a_step() {
-    // It runs behind the retry, where the rate limit, the fourth step, would then be the fifth.
-    let steps = [limits("both", 60, 1), chaos(), retry(), limit()];
-    assert_eq!(found(&steps, true), [(3, Lint::LimitInsideRetry)]);
+    // It runs behind the retry, where the rate limit, the fourth step, is the fifth.
+    let both = limits("both", 60, 1);
+    let Step::Timeout(timeout) = &both else { unreachable!("a timeout is a timeout") };
+    let runs = [both.clone(), chaos(), retry(), Step::AttemptTimeout(timeout.clone()), limit()];
+    let findings: Vec<_> = check(&runs, true).iter().map(|finding| (finding.step, finding.code)).collect();
+    assert_eq!(findings, [(3, Lint::LimitInsideRetry)]);
 
     let mut most = bulkheads(MAX_STEPS - 1);
-    most.push(limits("both", 60, 1));
+    most.push(both);
     assert_eq!(found(&most, true), []);
 }
 
@@ -225,7 +237,7 @@ fn several_mistakes_are_told_outermost_first() {
 
 #[test]
 fn the_messages_have_the_figures() {
-    let message = |steps: &[Step]| check(&placed(steps.to_vec()), true).remove(0).message;
+    let message = |steps: &[Step]| check(&as_they_run(steps), true).remove(0).message;
     assert_eq!(message(&bulkheads(19)), "there are 19 steps, and 16 at most");
     assert!(message(&[total(60), attempts("outer", 3), attempts("inner", 4)]).contains("up to 12 attempts"));
     assert!(message(&[total(2), retry()]).contains("3 attempts take up to 2s, and the whole call may take 2s"));
