@@ -1,6 +1,7 @@
 //! The pure core: what it tells those who would rather not take its lock.
 
 use super::*;
+use crate::circuit_breaker::conditions::open_time;
 use crate::circuit_breaker::state::{Answer, Circuit, Ended};
 use crate::clock::Moment;
 use crate::units::Ratio;
@@ -125,4 +126,12 @@ fn without_a_ramp_in_its_options_it_ramps_up_no_longer() {
     assert_eq!(circuit.admit(closed, || 0.5), Answer::Ramping, "the ramp that runs stays as it is");
     circuit.reconfigure(CircuitBreakerOptions { ramp: None, ..options });
     assert_eq!(circuit.admit(closed, || 1.0), Answer::Watch);
+}
+
+#[test]
+fn chance_makes_the_open_time_shorter_or_longer() {
+    let options =
+        CircuitBreakerOptions { open_for: SECOND * 10, open_jitter: Ratio::percent(10), ..Default::default() };
+    let times = [0.0, 0.5, 1.0].map(|chance| open_time(&options, 0, chance));
+    assert_eq!(times, [SECOND * 9, SECOND * 10, SECOND * 11]);
 }
