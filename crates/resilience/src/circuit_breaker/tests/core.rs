@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::circuit_breaker::conditions::open_time;
+use crate::circuit_breaker::gate::Face;
 use crate::circuit_breaker::state::{Answer, Circuit, Ended};
 use crate::clock::Moment;
 use crate::units::Ratio;
@@ -42,6 +43,16 @@ fn a_success_that_changes_nothing_needs_no_lock() {
 fn only_a_window_by_time_has_to_turn() {
     assert_eq!(circuit(BreakerWindow::Calls(100), 5).turn(), Moment::NEVER);
     assert_eq!(circuit(BreakerWindow::Time(SECOND * 10), 5).turn(), Moment::ORIGIN.after(SECOND));
+}
+
+#[test]
+fn a_success_needs_no_lock_until_the_window_turns() {
+    let timed = Face::of(&circuit(BreakerWindow::Time(SECOND * 10), 5));
+    let routine_after = |time| timed.is_routine(timed.gate(), || Moment::ORIGIN.after(time));
+    assert!(routine_after(Duration::ZERO) && routine_after(SECOND - Duration::from_nanos(1)));
+    assert!(!routine_after(SECOND) && !routine_after(SECOND * 2));
+    let by_number = Face::of(&circuit(BreakerWindow::Calls(100), 5));
+    assert!(by_number.is_routine(by_number.gate(), || panic!("the time does not matter")));
 }
 
 #[test]

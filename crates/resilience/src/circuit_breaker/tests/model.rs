@@ -16,11 +16,16 @@ const SLOW: u64 = 2_000;
 enum Action {
     Advance(u64),
     Begin,
-    End { which: prop::sample::Index, outcome: Outcome },
+    End {
+        which: prop::sample::Index,
+        outcome: Outcome,
+    },
     ForceOpen,
     ForceClose,
     Reset,
     Reconfigure(Conditions),
+    /// Compares all figures. To look at them makes a window slide, which must not matter.
+    Look,
 }
 
 /// The options that change.
@@ -128,6 +133,7 @@ fn action(measuring: bool) -> impl Strategy<Value = Action> {
         1 => Just(Action::ForceClose),
         1 => Just(Action::Reset),
         2 => conditions(measuring).prop_map(Action::Reconfigure),
+        8 => Just(Action::Look),
     ]
 }
 
@@ -368,17 +374,17 @@ proptest! {
                 }
                 Action::ForceOpen => {
                     bench.breaker.force_open();
-                    core.0.force(Phase::ForcedOpen);
+                    core.0.force(Phase::ForcedOpen, moment(now));
                     model.force(CircuitState::ForcedOpen, now);
                 }
                 Action::ForceClose => {
                     bench.breaker.force_close();
-                    core.0.force(Phase::ForcedClosed);
+                    core.0.force(Phase::ForcedClosed, moment(now));
                     model.force(CircuitState::ForcedClosed, now);
                 }
                 Action::Reset => {
                     bench.breaker.reset();
-                    core.0.force(Phase::Closed { ramp: None });
+                    core.0.force(Phase::Closed { ramp: None }, moment(now));
                     model.change(CircuitState::Closed, now);
                 }
                 Action::Reconfigure(conditions) => {
@@ -386,10 +392,13 @@ proptest! {
                     bench.breaker.reconfigure(&model.options).expect("in range");
                     core.0.reconfigure(model.options.clone());
                 }
+                Action::Look => {
+                    let expected = model.stats(now);
+                    prop_assert_eq!(bench.breaker.stats(), expected);
+                    prop_assert_eq!(core.stats(now, expected.rejected), expected);
+                }
             }
-            let expected = model.stats(now);
-            prop_assert_eq!(bench.breaker.stats(), expected);
-            prop_assert_eq!(core.stats(now, expected.rejected), expected);
+            prop_assert_eq!((bench.state(), core.0.state()), (model.state, model.state));
         }
     }
 }
