@@ -114,12 +114,13 @@ impl Bucket {
     }
 
     /// What is used once a call has taken its tokens, if the bucket holds them. Nothing where it does not, where it is
-    /// outgrown, and for a leaky bucket, which holds none. It ends well whatever the numbers are.
+    /// outgrown, and without room: a leaky bucket holds no tokens, and the numbers of another algorithm mean nothing here.
+    /// It ends well whatever the numbers are.
     #[inline]
     pub(super) fn at_once([epoch, scale, token, room]: [u64; 4], used: u64, now: Moment, cost: u32) -> Option<u64> {
         let present = now.as_nanos().saturating_sub(epoch).saturating_mul(scale);
         let end = used.max(present).saturating_add(u64::from(cost).saturating_mul(token));
-        (present <= SPAN && end <= present + room).then_some(end)
+        (room > 0 && present <= SPAN && end <= present + room).then_some(end)
     }
 
     #[cold]
