@@ -125,14 +125,15 @@ impl Bucket {
 
     #[cold]
     fn wait(&self, start: u64, end: u64, present: u64, demand: &Demand) -> Decision {
-        let Some(patience) = demand.patience else { return Decision::NotBefore(self.moment(start)) };
         let starts = self.moment(start);
+        let Some(patience) = demand.patience else { return Decision::NotBefore(starts) };
+        // Who comes so much later, with as much patience, begins in time.
+        let in_time = demand.now.after(starts.since(patience)).after(Duration::from_nanos(1)).min(starts);
         if end > present.saturating_add(self.reach) {
-            let ready = self.moment(end - self.reach);
+            let ready = self.moment(end - self.reach).max(in_time);
             if self.reach > self.room { Decision::Full(ready) } else { Decision::NotBefore(ready) }
         } else if starts >= patience {
-            // Who comes so much later, with as much patience, begins in time.
-            Decision::NotBefore(demand.now.after(starts.since(patience)).after(Duration::from_nanos(1)))
+            Decision::NotBefore(in_time)
         } else {
             Decision::Later(starts)
         }
