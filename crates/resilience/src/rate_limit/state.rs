@@ -245,7 +245,7 @@ macro_rules! counted {
 }
 
 impl Counted {
-    fn epoch(&self) -> Moment {
+    pub(super) fn epoch(&self) -> Moment {
         counted!(self, rule => rule.epoch())
     }
 

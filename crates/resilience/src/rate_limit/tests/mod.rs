@@ -1,5 +1,7 @@
 //! Limiters call by call, by a clock that only the test moves.
 
+mod laws;
+mod model;
 mod modes;
 mod options;
 
