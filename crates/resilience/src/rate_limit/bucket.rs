@@ -143,14 +143,15 @@ impl Bucket {
     /// with calls that came in the meantime, more than the rate: the time in which the tokens flowed in again has
     /// already served those.
     ///
-    /// Of a call that still waits, nothing is given back if others wait behind it: they have been told when to begin,
-    /// and whoever took its place now would begin together with the last of them.
+    /// Nothing is given back where others wait behind it: they have been told when to begin, and whoever took its place
+    /// now would begin together with the last of them.
     pub(super) fn untake(&self, used: u64, back: &Return) -> u64 {
-        let taken = u64::from(back.cost).saturating_mul(self.token);
-        if back.now < back.starts {
-            let is_last = self.moment(used.saturating_sub(self.lead(back.cost))) == back.starts;
-            return if is_last { used.saturating_sub(taken) } else { used };
+        let is_last = self.moment(used.saturating_sub(self.lead(back.cost))) == back.starts;
+        let some_wait = used > self.present(back.now).saturating_add(self.room);
+        if some_wait && !is_last {
+            return used;
         }
+        let taken = u64::from(back.cost).saturating_mul(self.token);
         let flown = back.now.since(back.starts).as_nanos().saturating_mul(u128::from(self.scale));
         used.saturating_sub(taken.saturating_sub(narrow(flown)))
     }

@@ -33,7 +33,8 @@ use super::state::{Algorithm, Decision, Demand, Rule, Used};
 /// ```
 ///
 /// A call that never began because a policy further in rejected it, or that was given up while it waited for its
-/// time, gives back what it took, as far as that has not come back by itself.
+/// time, gives back what it took, as far as that has not come back by itself. Where others wait behind it already, they
+/// keep their turns, and nothing is given back.
 #[derive(Clone)]
 pub struct RateLimiter {
     inner: Arc<Inner>,
