@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::rate_limit::log::Log;
 use crate::rate_limit::options::{Limit, Pace, Settings};
-use crate::rate_limit::state::{Algorithm, Counted, Decision, Demand, Return, Standing, USED_BITS, Used};
+use crate::rate_limit::state::{Algorithm, Decision, Demand, Return, Standing, USED_BITS, Used};
 
 /// An algorithm and what is used of it, without a handle around it.
 pub(super) struct Pure {
@@ -164,7 +164,7 @@ fn pulse(limit: &Limit) -> u64 {
     }
 }
 
-fn stretch(limit: &Limit, thousandths: u64) -> u64 {
+pub(super) fn stretch(limit: &Limit, thousandths: u64) -> u64 {
     (pulse(limit) / 1000).saturating_mul(thousandths)
 }
 
@@ -206,25 +206,25 @@ fn either_way() -> impl Strategy<Value = Step> {
 }
 
 /// How much a call costs, in thousandths of all there is; and how long it waits, in those of what matters.
-fn asking() -> impl Strategy<Value = (u32, Option<u64>)> {
+pub(super) fn asking() -> impl Strategy<Value = (u32, Option<u64>)> {
     let cost = prop_oneof![6 => Just(0), 3 => 0..1000_u32, 1 => Just(1100)];
     (cost, prop::option::of(prop_oneof![1 => Just(u64::MAX), 2 => 0..20_000_u64]))
 }
 
-fn priced(share: u32, most: u32) -> u32 {
+pub(super) fn priced(share: u32, most: u32) -> u32 {
     u32::try_from(u64::from(most) * u64::from(share) / 1000).expect("small").max(1)
 }
 
 /// A call that was admitted: when it counts from, when it begins, how much it costs.
 #[derive(Debug, Clone, Copy)]
-struct Taken {
-    at: u64,
-    starts: u64,
-    cost: u32,
+pub(super) struct Taken {
+    pub(super) at: u64,
+    pub(super) starts: u64,
+    pub(super) cost: u32,
 }
 
 /// Whether never more was admitted than the documentation of the limit says.
-fn keeps_its_law(limit: &Limit, calls: &[Taken]) -> Result<(), TestCaseError> {
+pub(super) fn keeps_its_law(limit: &Limit, calls: &[Taken]) -> Result<(), TestCaseError> {
     match *limit {
         Limit::Tokens { pace, burst, max_wait } => {
             // A beginning that was waited for is rounded up to a nanosecond.
