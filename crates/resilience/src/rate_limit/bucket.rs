@@ -176,6 +176,8 @@ impl Bucket {
 
     /// As many tokens, and parts of one, are used as before, but not more than there may be.
     pub(super) fn carry(&self, used: u64, to: &Self, now: Moment) -> u64 {
+        // More than there may be is used only by an outdated reading: it has been at least so late already.
+        let now = now.max(self.moment(used.saturating_sub(self.reach)));
         let debt = u128::from(used.saturating_sub(self.present(now)));
         let debt = (debt * u128::from(to.token)).div_ceil(u128::from(self.token));
         to.present(now) + narrow(debt).min(to.reach)

@@ -124,10 +124,12 @@ impl KeyedRateLimiter {
     /// An option is out of its range, or there is not exactly one algorithm; the options before stay in force.
     pub fn reconfigure(&self, options: &RateLimitOptions) -> Result<(), InvalidOption> {
         let settings = Settings::try_from(options)?;
-        let (inner, now) = (&*self.inner, self.inner.shell.clock.now());
+        let inner = &*self.inner;
         let mut before = inner.options.lock();
         let capacity = capacity(settings.max_keys, inner.shards.len());
         for mut shard in inner.shards() {
+            // Once the lock is held: nobody has acted upon a later reading in this shard.
+            let now = inner.shell.clock.now();
             let rule = match settings.limit == before.1.limit {
                 true => *shard.rule(),
                 false => Rule {

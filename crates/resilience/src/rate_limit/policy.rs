@@ -103,8 +103,8 @@ impl RateLimiter {
     /// An option is out of its range, or there is not exactly one algorithm; the options before stay in force.
     pub fn reconfigure(&self, options: &RateLimitOptions) -> Result<(), InvalidOption> {
         let settings = Settings::try_from(options)?;
-        let now = self.inner.shell.clock.now();
         let mut slow = self.inner.slow.lock();
+        let now = self.inner.shell.clock.now();
         if settings.limit != slow.settings.limit {
             let (rule, _) = self.inner.cell.read();
             let algorithm = rule.algorithm.successor(settings.limit, now);
