@@ -27,9 +27,14 @@ impl Pure {
 
     pub(super) fn rebase(&mut self, now: u64) {
         let now = Moment::from_nanos(now);
-        if let Algorithm::Counted(counted) = self.algorithm
-            && counted.outgrown(now)
-        {
+        if self.algorithm.outgrown(now) {
+            self.move_epoch(now);
+        }
+    }
+
+    /// Lets the epoch move on, whether it is time to or not.
+    pub(super) fn move_epoch(&mut self, now: Moment) {
+        if let Algorithm::Counted(counted) = self.algorithm {
             self.turn_into(Algorithm::Counted(counted.rebased(now)), now);
         }
     }
@@ -197,7 +202,7 @@ pub(super) fn forward() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn either_way() -> impl Strategy<Value = Step> {
+pub(super) fn either_way() -> impl Strategy<Value = Step> {
     (forward(), 0..4).prop_map(|(step, back)| match (step, back) {
         (Step::Nanos(nanos), 0) => Step::Nanos(-nanos),
         (Step::Pulses(thousandths), 0) => Step::Pulses(-thousandths),

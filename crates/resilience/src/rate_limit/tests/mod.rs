@@ -1,5 +1,6 @@
 //! Limiters call by call, by a clock that only the test moves.
 
+mod change;
 mod giving_back;
 mod laws;
 mod model;
