@@ -146,9 +146,9 @@ impl Bucket {
     /// Nothing is given back where others wait behind it: they have been told when to begin, and whoever took its place
     /// now would begin together with the last of them.
     pub(super) fn untake(&self, used: u64, back: &Return) -> u64 {
-        let is_last = self.moment(used.saturating_sub(self.lead(back.cost))) == back.starts;
+        let last = used.checked_sub(self.lead(back.cost)).map(|start| self.moment(start));
         let some_wait = used > self.present(back.now).saturating_add(self.room);
-        if some_wait && !is_last {
+        if some_wait && last != Some(back.starts) {
             return used;
         }
         let taken = u64::from(back.cost).saturating_mul(self.token);
