@@ -91,6 +91,12 @@ impl Exact {
         Log(std::iter::repeat_n(now, count.min(self.limit) as usize).collect())
     }
 
+    /// What still counts: a longer window must not count again what had come back.
+    pub(super) fn carry(&self, mut log: Log, now: Moment) -> Log {
+        log.0.drain(..self.past(&log, now));
+        log
+    }
+
     pub(super) fn words(&self) -> [u64; 7] {
         [u64::from(self.limit), crate::clock::nanos(self.window), 0, 0, 0, 0, 0]
     }
