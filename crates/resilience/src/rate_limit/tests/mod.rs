@@ -2,6 +2,7 @@
 
 mod change;
 mod giving_back;
+mod keyed;
 mod laws;
 mod model;
 mod modes;
