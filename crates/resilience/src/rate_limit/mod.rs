@@ -26,6 +26,8 @@ mod shell;
 mod state;
 mod window;
 
+#[cfg(all(test, tidegate_models))]
+mod models;
 #[cfg(all(test, not(tidegate_models)))]
 mod tests;
 

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::call::Call;
 use crate::clock::{Clock, Moment, Reading};
 use crate::counter::Counter;
@@ -12,6 +10,7 @@ use crate::error::{InvalidOption, Rejection};
 use crate::name::Name;
 use crate::outcome::Outcome;
 use crate::policy::{Admission, Environment, Guard, Mode, Ticket};
+use crate::sync::Mutex;
 
 use super::cell::Cell;
 use super::log::Log;
