@@ -43,7 +43,7 @@ impl Bucket {
 
     pub(super) fn leaky(pace: Pace, queue: u32, epoch: Moment) -> Self {
         let bucket = Self::paced(pace, queue + 1, 0, epoch);
-        Self { room: 0, reach: u64::from(bucket.size) * bucket.token, ..bucket }
+        Self { reach: u64::from(bucket.size) * bucket.token, ..bucket }
     }
 
     /// A bucket with the finest unit that leaves enough bits for `size` tokens and `wait` nanoseconds.
