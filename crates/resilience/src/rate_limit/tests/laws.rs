@@ -148,9 +148,12 @@ pub(super) fn any_limit() -> impl Strategy<Value = RateLimitOptions> {
 /// and all it has to count stays below 2^54.
 pub(super) fn is_exact(options: &RateLimitOptions) -> bool {
     let counts = |Pace { rate, per }, size: u32, wait: u64| {
-        let common = (1..=u64::from(rate).min(per)).rev().find(|by| u64::from(rate) % by == 0 && per % by == 0);
+        let (mut common, mut rest) = (u64::from(rate), per);
+        while rest > 0 {
+            (common, rest) = (rest, common % rest);
+        }
         let units = u128::from(size) * u128::from(per) + u128::from(wait) * u128::from(rate);
-        units / u128::from(common.expect("1 divides all")) < 1 << 54
+        units / u128::from(common) < 1 << 54
     };
     match Settings::try_from(options).expect("valid options").limit {
         Limit::Tokens { pace, burst, max_wait } => counts(pace, burst, max_wait),
