@@ -132,7 +132,7 @@ impl Algorithm {
     /// What was used, as an algorithm has it that takes the place of this one `now`.
     pub(super) fn carry(&self, used: (u64, Log), to: &Self, now: Moment) -> (u64, Log) {
         match (self, to) {
-            (Self::Exact(_), Self::Exact(_)) => (0, used.1),
+            (Self::Exact(from), Self::Exact(_)) => (0, from.carry(used.1, now)),
             (Self::Exact(from), Self::Counted(to)) => {
                 (to.holding(from.standing(&used.1, now).used, now), Log::default())
             }
@@ -245,7 +245,7 @@ macro_rules! counted {
 }
 
 impl Counted {
-    fn epoch(&self) -> Moment {
+    pub(super) fn epoch(&self) -> Moment {
         counted!(self, rule => rule.epoch())
     }
 
