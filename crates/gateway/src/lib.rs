@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod authority;
+mod balance;
 pub mod config;
 mod exchange;
 pub mod fault;

@@ -238,7 +238,8 @@ impl Local {
             let kept = previous.and_then(|previous| previous.same_upstream(upstream));
             kept.unwrap_or_else(|| {
                 let tls = upstream.tls.as_ref().map(|tls| &tls.config);
-                Rc::new(Upstream::new(Arc::clone(&upstream.plan), tls, upstream.series.meter(worker)))
+                let former = previous.and_then(|previous| previous.upstream(&upstream.plan.name));
+                Rc::new(Upstream::new(Arc::clone(&upstream.plan), tls, upstream.series.meter(worker), former))
             })
         });
         let doors = snapshot.listeners.iter().map(|listener| {
@@ -256,6 +257,10 @@ impl Local {
             unrouted: snapshot.unrouted.meter(worker),
             snapshot,
         }
+    }
+
+    fn upstream(&self, name: &str) -> Option<&Upstream> {
+        self.upstreams.iter().find(|upstream| &*upstream.plan.name == name).map(Rc::as_ref)
     }
 
     /// The upstream of that name, where nothing about it has changed.

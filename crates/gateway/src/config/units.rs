@@ -1,4 +1,4 @@
-//! Values that carry their unit and range: durations, sizes, counts, and *off* or *unlimited* beside them.
+//! Values that carry their unit and range: durations, sizes, counts, shares, and *off* or *unlimited* beside them.
 //!
 //! The range is part of the type, so that one declaration gives the error message, the JSON Schema and the
 //! reference document. Times are written `500ms`, `2s`, `5m`, `1h`; sizes `64KiB`, `1MiB`, `10MB`, or a
@@ -6,6 +6,7 @@
 
 mod alternative;
 mod count;
+mod percent;
 mod period;
 mod size;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 
 pub use alternative::{OneOrMany, OrOff, OrUnlimited};
 pub use count::Count;
+pub use percent::Percent;
 pub use period::Period;
 pub use size::Size;
 

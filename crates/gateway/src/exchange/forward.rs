@@ -3,6 +3,7 @@
 use super::hygiene;
 use super::pump::{Patience, Pump, PumpError, Waits};
 use super::{Exchange, Outcome};
+use crate::balance::Ask;
 use crate::config::plan::HostField;
 use crate::fault::Fault;
 use crate::path::TargetFault;
@@ -66,7 +67,8 @@ impl Exchange<'_> {
         self.prepare_forward();
         let _in_flight = upstream.meter.sent();
         let mut upload = Pump::new(self.context.body_limit, timer.now());
-        let mut lease = self.lease(peer, upstream, timer, false).await?;
+        let mut ask = Ask::new(None, timer.now());
+        let mut lease = self.lease(peer, upstream, timer, &mut ask, false).await?;
         loop {
             self.context.attempts += 1;
             self.context.endpoint = Some(lease.pool().name().clone());
@@ -90,7 +92,7 @@ impl Exchange<'_> {
                     lease.retire();
                     drop(lease);
                     upload = Pump::new(self.context.body_limit, timer.now());
-                    lease = self.lease(peer, upstream, timer, lost.reached != Reached::No).await?;
+                    lease = self.lease(peer, upstream, timer, &mut ask, lost.reached != Reached::No).await?;
                 }
                 Err(lost) => {
                     count_failure(upstream, Some(lost.fault));
@@ -129,13 +131,15 @@ impl Exchange<'_> {
         peer: &mut Peer,
         upstream: &Upstream,
         timer: &mut Timer,
+        ask: &mut Ask,
         fresh: bool,
     ) -> Result<Lease, Fault> {
+        ask.now = timer.now();
         let careful = !self.scratch.request.method.is_safe();
-        if !fresh && let Some(lease) = upstream.reuse(careful, timer.now()) {
+        if !fresh && let Some(lease) = upstream.reuse(ask, careful) {
             return Ok(lease);
         }
-        let mut leasing = Box::pin(upstream.lease(fresh, careful));
+        let mut leasing = Box::pin(upstream.lease(ask, fresh, careful));
         let leased = timer.drive(|cx, _| match leasing.as_mut().poll(cx) {
             Poll::Pending if client_left(cx, peer) => Poll::Ready(None),
             leased => leased.map(Some),

@@ -3,30 +3,30 @@
 //! Everything here belongs to one thread. What survives a reload is decided in one place: an
 //! upstream whose plan did not change keeps its pools and its place in the rotation.
 
-mod balance;
 mod connect;
 mod lease;
 mod links;
 mod pool;
 
-pub(crate) use balance::Rotation;
 pub(crate) use connect::ConnectError;
 pub(crate) use lease::Lease;
 pub(crate) use pool::Pool;
 
+use crate::balance::slow_start::share;
+use crate::balance::{Ask, Balancer, View};
 use crate::config::plan;
 use crate::stats::UpstreamMeter;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One upstream of a worker.
 pub(crate) struct Upstream {
     pub(crate) plan: Arc<plan::Upstream>,
     pub(crate) meter: UpstreamMeter,
     pools: Vec<Rc<Pool>>,
-    rotation: Rotation,
+    balancer: Balancer,
     turn: Cell<Option<usize>>,
 }
 
@@ -40,24 +40,43 @@ pub(crate) enum LeaseError {
 }
 
 impl Upstream {
+    /// `former` is the upstream of that name before its plan changed: endpoints that it did not have
+    /// start slowly.
     pub(crate) fn new(
         plan: Arc<plan::Upstream>,
         tls: Option<&Arc<rustls::ClientConfig>>,
         meter: UpstreamMeter,
+        former: Option<&Self>,
     ) -> Self {
         let pools = plan.endpoints.iter().map(|endpoint| {
             let connector = connect::Connector::new(endpoint, &plan, tls.cloned());
-            Rc::new(Pool::new(connector, plan.pool.clone(), meter.clone()))
+            let since = former.and_then(|former| former.since(endpoint));
+            Rc::new(Pool::new(connector, plan.pool.clone(), meter.clone(), since))
         });
         let pools = pools.collect();
-        let rotation = Rotation::new(plan.balance, plan.endpoints.iter().map(|endpoint| endpoint.weight));
-        Self { plan, meter, pools, rotation, turn: Cell::new(None) }
+        let balancer = Balancer::new(&plan.balance, &plan.endpoints, plan.panic_threshold);
+        Self { plan, meter, pools, balancer, turn: Cell::new(None) }
+    }
+
+    /// Since when a successor of this upstream has had an endpoint: one that is not here comes now.
+    fn since(&self, endpoint: &plan::Endpoint) -> Option<Instant> {
+        let same = |pool: &&Rc<Pool>| (&pool.endpoint().host, pool.endpoint().port) == (&endpoint.host, endpoint.port);
+        self.pools.iter().find(same).map_or_else(|| Some(Instant::now()), |pool| pool.since())
+    }
+
+    /// Whether requests may be sent to an endpoint.
+    pub(crate) fn is_usable(&self, _index: usize) -> bool {
+        true
+    }
+
+    fn pick(&self, ask: &Ask) -> Option<usize> {
+        self.balancer.pick(ask, &Endpoints { upstream: self, now: ask.now })
     }
 
     /// An idle or shared connection to the endpoint whose turn it is, where there is one.
-    pub(crate) fn reuse(&self, careful: bool, now: Instant) -> Option<Lease> {
-        let turn = self.rotation.pick(|index| self.pools[index].in_flight());
-        let lease = self.pools[turn].reuse(careful, now);
+    pub(crate) fn reuse(&self, ask: &Ask, careful: bool) -> Option<Lease> {
+        let turn = self.pick(ask)?;
+        let lease = self.pools[turn].reuse(careful, ask.now);
         if lease.is_none() {
             self.turn.set(Some(turn));
         }
@@ -68,12 +87,12 @@ impl Upstream {
     ///
     /// An endpoint that cannot be reached gives way to the next; nothing has been sent yet, so that
     /// this is safe for every request.
-    pub(crate) async fn lease(&self, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
-        // An endpoint whose turn it was and that had no connection at hand keeps its turn.
-        let first = self.turn.take().unwrap_or_else(|| self.rotation.pick(|index| self.pools[index].in_flight()));
+    pub(crate) async fn lease(&self, ask: &mut Ask, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
         let mut failure = None;
-        for step in 0..self.pools.len() {
-            let pool = &self.pools[(first + step) % self.pools.len()];
+        // An endpoint whose turn it was and that had no connection at hand keeps its turn.
+        let mut turn = self.turn.take().or_else(|| self.pick(ask));
+        while let Some(index) = turn {
+            let pool = &self.pools[index];
             match pool.lease(fresh, careful).await {
                 Ok(lease) => return Ok(lease),
                 Err(LeaseError::Connect(error)) => {
@@ -82,6 +101,8 @@ impl Upstream {
                 }
                 Err(LeaseError::Exhausted) => return Err(LeaseError::Exhausted),
             }
+            ask.note(index);
+            turn = self.pick(ask);
         }
         Err(failure.map_or(LeaseError::Exhausted, LeaseError::Connect))
     }
@@ -91,5 +112,33 @@ impl Upstream {
         for pool in &self.pools {
             pool.sweep(now);
         }
+    }
+}
+
+/// What the balancer is told of the endpoints.
+struct Endpoints<'a> {
+    upstream: &'a Upstream,
+    now: Instant,
+}
+
+impl View for Endpoints<'_> {
+    fn is_usable(&self, index: usize) -> bool {
+        self.upstream.is_usable(index)
+    }
+
+    fn in_flight(&self, index: usize) -> usize {
+        self.upstream.pools[index].in_flight()
+    }
+
+    fn connections(&self, index: usize) -> usize {
+        self.upstream.pools[index].in_use()
+    }
+
+    fn latency(&self, index: usize) -> Duration {
+        self.upstream.pools[index].latency().expected(self.now)
+    }
+
+    fn share(&self, index: usize) -> f64 {
+        share(self.upstream.pools[index].since(), self.upstream.plan.slow_start, self.now)
     }
 }

@@ -8,6 +8,7 @@ use super::connect::{Connector, Spoken};
 use super::lease::Lease;
 use super::links::{Link, Links};
 use super::{ConnectError, LeaseError};
+use crate::balance::latency::Latency;
 use crate::config::plan;
 use crate::stats::{Held, Upstream as Gauge, UpstreamMeter};
 use std::cell::{Cell, RefCell};
@@ -35,6 +36,8 @@ pub(crate) struct Pool {
     in_flight: Cell<usize>,
     waiting: Cell<usize>,
     released: Notify,
+    latency: Latency,
+    since: Option<Instant>,
 }
 
 struct Idle {
@@ -56,7 +59,12 @@ pub(crate) struct Opened {
 }
 
 impl Pool {
-    pub(crate) fn new(connector: Connector, limits: plan::Pool, meter: UpstreamMeter) -> Self {
+    pub(crate) fn new(
+        connector: Connector,
+        limits: plan::Pool,
+        meter: UpstreamMeter,
+        since: Option<Instant>,
+    ) -> Self {
         Self {
             connector,
             limits,
@@ -67,6 +75,8 @@ impl Pool {
             in_flight: Cell::new(0),
             waiting: Cell::new(0),
             released: Notify::new(),
+            latency: Latency::default(),
+            since,
         }
     }
 
@@ -91,8 +101,24 @@ impl Pool {
         &self.links
     }
 
+    /// Requests that are not answered yet, those that wait for a connection included.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.get()
+        self.in_flight.get() + self.waiting.get()
+    }
+
+    /// Connections that requests are on, and those being opened.
+    pub(crate) fn in_use(&self) -> usize {
+        self.busy.get()
+    }
+
+    /// How long the endpoint takes until it begins to answer.
+    pub(crate) fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    /// When it came; `None` where it has been there from the start.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.since
     }
 
     pub(crate) fn enter(&self) {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rustls::pki_types::ServerName;
 
+use super::balance::balance;
 use super::listener::certificate;
 use super::values::{address_of, file};
 use super::{Findings, Flaw, all, names};
@@ -32,6 +33,7 @@ fn upstream(
     folder: &Path,
     found: &mut Findings,
 ) -> Option<Upstream> {
+    let balance = balance(&written.balance, name, &at.key("balance"), found);
     let name = found.value(at, names::upstream(name));
     let endpoints = endpoints(&written.endpoints, &at.key("endpoints"), found);
     let tls = match &written.tls {
@@ -46,7 +48,9 @@ fn upstream(
     Some(Upstream {
         name: name?,
         endpoints: endpoints?,
-        balance: written.balance,
+        balance: balance?,
+        slow_start: written.slow_start.0.map(Period::duration).unwrap_or_default(),
+        panic_threshold: written.panic_threshold.value(),
         protocol: protocol?,
         tls: tls?,
         host: written.host,
@@ -88,6 +92,7 @@ fn endpoint(written: &document::Endpoint) -> Result<Endpoint, Flaw> {
         },
         port: authority.port.ok_or_else(|| flaw("there is no port"))?,
         weight: written.weight.value(),
+        tier: u8::try_from(written.tier.value()).unwrap_or(u8::MAX),
     })
 }
 
@@ -183,7 +188,8 @@ mod tests {
     use super::*;
 
     fn parse(address: &str) -> Result<Endpoint, Flaw> {
-        endpoint(&document::Endpoint { address: address.to_owned(), weight: crate::config::units::Count::of(1) })
+        use crate::config::units::Count;
+        endpoint(&document::Endpoint { address: address.to_owned(), weight: Count::of(1), tier: Count::of(0) })
     }
 
     #[test]

@@ -8,8 +8,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::{Certificate, Timeout};
-use crate::config::units::{Count, DAY, OrOff, OrUnlimited, Period};
+use super::{Balance, Certificate, Timeout};
+use crate::config::units::{Count, DAY, OrOff, OrUnlimited, Percent, Period};
 
 /// One service, offered by one or several endpoints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +22,16 @@ pub struct Upstream {
     /// How an endpoint is chosen for a request.
     #[serde(default)]
     pub balance: Balance,
+
+    /// How long an endpoint that has just come, or come back, takes until it is given its whole share of the
+    /// requests. It begins with a tenth; or `off`.
+    #[serde(default = "at_once")]
+    pub slow_start: OrOff<Timeout>,
+
+    /// When fewer endpoints of a tier than this share are usable, all of them are tried: what says that so
+    /// many are ill is more likely wrong itself. By default that is when none is left; `0%` is never.
+    #[serde(default = "none_left")]
+    pub panic_threshold: Percent,
 
     /// What is spoken to the endpoints.
     #[serde(default)]
@@ -44,7 +54,15 @@ pub struct Upstream {
     pub timeouts: UpstreamTimeouts,
 }
 
-/// A place that offers the service: `host:port`, or the same with a weight.
+fn at_once() -> OrOff<Timeout> {
+    OrOff(None)
+}
+
+fn none_left() -> Percent {
+    Percent::of(1)
+}
+
+/// A place that offers the service: `host:port`, or the same with a weight and a tier.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Endpoint {
     /// Host name or IP address, and port: `app.internal:8080`, `10.0.0.7:80`, `[::1]:80`.
@@ -52,13 +70,16 @@ pub struct Endpoint {
 
     /// Share of the requests beside the other endpoints.
     pub weight: Count<1, 1000>,
+
+    /// When it is used: endpoints of tier 1 are when no endpoint of tier 0 can be, and so on.
+    pub tier: Count<0, 255>,
 }
 
 /// The longer of the two ways to write an endpoint.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "WeightedEndpoint")]
-#[schemars(description = "An endpoint with its weight.")]
+#[schemars(description = "An endpoint with its weight and tier.")]
 struct Weighted {
     /// Host name or IP address, and port: `app.internal:8080`, `10.0.0.7:80`, `[::1]:80`.
     address: String,
@@ -66,10 +87,18 @@ struct Weighted {
     /// Share of the requests beside the other endpoints.
     #[serde(default = "one")]
     weight: Count<1, 1000>,
+
+    /// When it is used: endpoints of tier 1 are when no endpoint of tier 0 can be, and so on.
+    #[serde(default = "first")]
+    tier: Count<0, 255>,
 }
 
 fn one() -> Count<1, 1000> {
     Count::of(1)
+}
+
+fn first() -> Count<0, 255> {
+    Count::of(0)
 }
 
 struct EndpointVisitor;
@@ -78,16 +107,16 @@ impl<'de> Visitor<'de> for EndpointVisitor {
     type Value = Endpoint;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`host:port`, or a map with `address` and `weight`")
+        f.write_str("`host:port`, or a map with `address`, `weight` and `tier`")
     }
 
     fn visit_str<E: Error>(self, address: &str) -> Result<Endpoint, E> {
-        Ok(Endpoint { address: address.to_owned(), weight: one() })
+        Ok(Endpoint { address: address.to_owned(), weight: one(), tier: first() })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Endpoint, A::Error> {
-        let Weighted { address, weight } = Weighted::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(Endpoint { address, weight })
+        let Weighted { address, weight, tier } = Weighted::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Endpoint { address, weight, tier })
     }
 }
 
@@ -105,21 +134,10 @@ impl JsonSchema for Endpoint {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let weighted = generator.subschema_for::<Weighted>();
         json_schema!({
-            "description": "A place that offers the service: `host:port`, or the same with a weight.",
+            "description": "A place that offers the service: `host:port`, or the same with a weight and a tier.",
             "anyOf": [{ "type": "string" }, weighted],
         })
     }
-}
-
-/// How an endpoint is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Balance {
-    /// In turn, by weight.
-    #[default]
-    RoundRobin,
-    /// The one with the fewest requests in flight for its weight.
-    LeastRequests,
 }
 
 /// What is spoken to an upstream.

@@ -19,11 +19,11 @@ pub use route::{
     Action, BodyLimit, FieldMatch, HostPattern, PathAllowances, PathPattern, QueryMatch, Redirect, Respond, Route,
     RouteMatch, RouteTimeouts, Test, Upgrades,
 };
-pub use upstream::{Endpoint, EndpointHost, Pool, Upstream, UpstreamTimeouts, UpstreamTls};
+pub use upstream::{Balance, Endpoint, EndpointHost, HashBy, Pool, StickyCookie, Upstream, UpstreamTimeouts, UpstreamTls};
 
 /// What cannot be written wrongly is in the plan as it is written.
 pub use super::document::{
-    Balance, Format, Forwarded, Headers, HostField, Log, LogLevel, Reload, Scheme, TlsVersion, UpstreamProtocol,
+    Format, Forwarded, Headers, HostField, Log, LogLevel, Reload, SameSite, Scheme, TlsVersion, UpstreamProtocol,
 };
 
 /// A whole configuration, checked.

@@ -1,0 +1,89 @@
+//! The same endpoint for the same key, looked up in a table (Eisenbud et al., *Maglev*, NSDI 2016).
+//!
+//! Every endpoint has a permutation of the table's slots of its own; they take turns in claiming the
+//! next slot of theirs that is free, by weight. A lookup costs the same for any number of endpoints,
+//! and when an endpoint leaves, few keys move that were not its own.
+
+use super::View;
+use super::field::{Field, Member};
+use super::hash::{Hasher, fraction, mix};
+
+/// Slots of a table, a prime, so that every step through it meets all of them.
+const SLOTS: u64 = 65_537;
+
+/// Slots where endpoints are few. A hundred slots for each keep the shares even.
+const FEW_SLOTS: u64 = 2039;
+
+/// Below so many endpoints they are few.
+const FEW: usize = 20;
+
+/// Slots that are looked at for an open endpoint before the endpoints themselves are.
+const STEPS: usize = 1024;
+
+#[derive(Debug)]
+pub(super) struct Maglev {
+    table: Box<[u32]>,
+}
+
+/// The order in which an endpoint claims slots.
+struct Claims {
+    next: u64,
+    skip: u64,
+    weight: u64,
+    claimed: u64,
+}
+
+impl Maglev {
+    pub(super) fn new(members: &[Member], addresses: impl Iterator<Item = String>) -> Self {
+        let slots = if members.len() < FEW { FEW_SLOTS } else { SLOTS };
+        let claims = members.iter().zip(addresses).map(|(member, address)| Claims {
+            next: Hasher::keyed("offset").hash(address.as_bytes()) % slots,
+            skip: Hasher::keyed("skip").hash(address.as_bytes()) % (slots - 1) + 1,
+            weight: u64::from(member.weight),
+            claimed: 0,
+        });
+        Self { table: fill(slots, claims.collect()) }
+    }
+
+    /// The endpoint of the key's slot, or of the next slot whose endpoint is open.
+    pub(super) fn pick<V: View>(&self, key: u64, field: &Field<'_, V>) -> Option<usize> {
+        let slots = self.table.len();
+        let start = (key % slots as u64) as usize;
+        let mut walk = (0..STEPS).map(|step| self.table[(start + step) % slots] as usize);
+        walk.find(|at| field.is_open(*at) && is_taken_on(key, *at, field.share(*at))).or_else(|| {
+            // All that are open start slowly, or those that are open have next to no slots.
+            let first = (key % field.len() as u64) as usize;
+            (0..field.len()).map(|step| (first + step) % field.len()).find(|at| field.is_open(*at))
+        })
+    }
+}
+
+/// Whether an endpoint that starts slowly takes this key already. The larger its share grows the more
+/// keys it takes, and keeps them.
+fn is_taken_on(key: u64, at: usize, share: f64) -> bool {
+    share >= 1.0 || fraction(mix(key, at as u64 + 1)) <= share
+}
+
+/// In every round the heaviest endpoints claim one slot each, and the others as often as their weight says.
+fn fill(slots: u64, mut claims: Vec<Claims>) -> Box<[u32]> {
+    const FREE: u32 = u32::MAX;
+    let heaviest = claims.iter().map(|claims| claims.weight).max().unwrap_or(1);
+    let mut table = vec![FREE; slots as usize];
+    let mut free = slots;
+    let mut round = 0;
+    while free > 0 {
+        round += 1;
+        for (at, claims) in claims.iter_mut().enumerate() {
+            if free == 0 || claims.claimed * heaviest >= round * claims.weight {
+                continue;
+            }
+            while table[claims.next as usize] != FREE {
+                claims.next = (claims.next + claims.skip) % slots;
+            }
+            table[claims.next as usize] = at as u32;
+            claims.claimed += 1;
+            free -= 1;
+        }
+    }
+    table.into()
+}
