@@ -27,6 +27,7 @@ pub(super) struct Maglev {
 
 /// The order in which an endpoint claims slots.
 struct Claims {
+    at: u32,
     next: u64,
     skip: u64,
     weight: u64,
@@ -36,10 +37,14 @@ struct Claims {
 impl Maglev {
     pub(super) fn new(members: &[Member], addresses: impl Iterator<Item = String>) -> Self {
         let slots = if members.len() < FEW { FEW_SLOTS } else { SLOTS };
-        let claims = members.iter().zip(addresses).map(|(member, address)| Claims {
+        let mut named: Vec<_> = addresses.enumerate().collect();
+        // The order in which endpoints are written makes no difference.
+        named.sort_by(|(_, one), (_, other)| one.cmp(other));
+        let claims = named.iter().map(|(at, address)| Claims {
+            at: *at as u32,
             next: Hasher::keyed("offset").hash(address.as_bytes()) % slots,
             skip: Hasher::keyed("skip").hash(address.as_bytes()) % (slots - 1) + 1,
-            weight: u64::from(member.weight),
+            weight: u64::from(members[*at].weight),
             claimed: 0,
         });
         Self { table: fill(slots, claims.collect()) }
@@ -73,14 +78,14 @@ fn fill(slots: u64, mut claims: Vec<Claims>) -> Box<[u32]> {
     let mut round = 0;
     while free > 0 {
         round += 1;
-        for (at, claims) in claims.iter_mut().enumerate() {
+        for claims in &mut claims {
             if free == 0 || claims.claimed * heaviest >= round * claims.weight {
                 continue;
             }
             while table[claims.next as usize] != FREE {
                 claims.next = (claims.next + claims.skip) % slots;
             }
-            table[claims.next as usize] = at as u32;
+            table[claims.next as usize] = claims.at;
             claims.claimed += 1;
             free -= 1;
         }

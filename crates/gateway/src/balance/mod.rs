@@ -99,9 +99,7 @@ impl Policy {
             plan::Balance::PeakEwma => Self::PeakEwma(peak_ewma::PeakEwma::new(members)),
             plan::Balance::IpHash => Self::IpHash(ip_hash::IpHash::new(addresses())),
             plan::Balance::Maglev(_) => Self::Maglev(maglev::Maglev::new(members, addresses())),
-            plan::Balance::StickyCookie(cookie) => {
-                Self::Sticky(sticky::Sticky::new(members, &cookie.key, addresses()))
-            }
+            plan::Balance::StickyCookie(cookie) => Self::Sticky(sticky::Sticky::new(members, &cookie.key, addresses())),
         }
     }
 
@@ -141,7 +139,8 @@ impl Balancer {
     /// A tier serves when no endpoint of the tiers before it is left. Where that leaves none at all,
     /// health is ignored in the first tier that falls below the threshold.
     pub(crate) fn pick<V: View>(&self, ask: &Ask, view: &V) -> Option<usize> {
-        let fields = || self.tiers.iter().map(|tier| (tier, Field::new(&tier.members, ask, view, self.panic_threshold)));
+        let fields =
+            || self.tiers.iter().map(|tier| (tier, Field::new(&tier.members, ask, view, self.panic_threshold)));
         let healthy = fields().find(|(_, field)| field.has_usable());
         let (tier, field) = healthy.or_else(|| fields().find(|(_, field)| field.has_open()))?;
         tier.policy.pick(ask, &field).map(|at| tier.members[at].index)

@@ -28,5 +28,6 @@ fn cost<V: View>(field: &Field<'_, V>, at: usize) -> f64 {
     let latency = field.latency(at).as_secs_f64();
     let in_flight = field.in_flight(at) as f64;
     let latency = if latency == 0.0 && in_flight > 0.0 { UNKNOWN } else { latency };
-    latency * (in_flight + 1.0) / f64::from(field.weight(at))
+    // Draws are by weight; what is in flight follows it here.
+    latency * (in_flight / f64::from(field.weight(at)) + 1.0)
 }

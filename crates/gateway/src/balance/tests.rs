@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::hash::Hasher;
 use super::{Ask, Balancer, View};
-use crate::config::plan::{Balance, Endpoint, EndpointHost, HashBy, StickyCookie};
 use crate::config::document::SameSite;
+use crate::config::plan::{Balance, Endpoint, EndpointHost, HashBy, StickyCookie};
 
 /// Endpoints as a test wants them to be.
 #[derive(Clone)]
@@ -137,9 +137,7 @@ fn weights_are_shares() {
         for weights in [vec![1, 3], vec![5, 1, 1], vec![10, 1, 2, 3, 4, 1, 1, 2, 2, 3, 1, 1]] {
             let counts = counts(&weighted(&balance, &weights), &Fake::well(weights.len()), 40_000);
             let wanted: Vec<f64> = weights.iter().map(|weight| f64::from(*weight)).collect();
-            // Of two draws that both are idle, peak EWMA prefers the heavier.
-            let within = if balance == Balance::PeakEwma { continue } else { 0.02 };
-            assert_shares(&format!("{balance:?} of {weights:?}"), &counts, &wanted, within);
+            assert_shares(&format!("{balance:?} of {weights:?}"), &counts, &wanted, 0.02);
         }
     }
 }
@@ -249,10 +247,10 @@ fn peak_ewma_goes_where_answers_come_soon() {
     let balancer = even(&Balance::PeakEwma, 3);
     let view = Fake { latency: [10, 10, 100].map(Duration::from_millis).to_vec(), ..Fake::well(3) };
     assert_shares("slow", &counts(&balancer, &view, 20_000), &[1.0, 1.0, 0.0], 0.02);
-    // Ten requests at 10 ms are as long as one at 110 ms.
+    // Ten requests at 10 ms take as long as one at 100 ms.
     let view = Fake { latency: [10, 100].map(Duration::from_millis).to_vec(), in_flight: vec![8, 0], ..Fake::well(2) };
     assert_eq!(even(&Balance::PeakEwma, 2).pick(&ask(None), &view), Some(0));
-    let view = Fake { in_flight: vec![11, 0], ..view };
+    let view = Fake { in_flight: vec![10, 0], ..view };
     assert_eq!(even(&Balance::PeakEwma, 2).pick(&ask(None), &view), Some(1));
 }
 
@@ -266,17 +264,18 @@ fn peak_ewma_tries_what_it_does_not_know_with_one_request() {
     assert_eq!(balancer.pick(&ask(None), &view), Some(0));
 }
 
-/// The same key finds the same endpoint, in another process too, and in any order of endpoints.
+/// The same key finds the same endpoint in another process, and in whatever order endpoints are written.
 #[test]
 fn keys_stay_where_they_are() {
     for balance in [Balance::IpHash, maglev()] {
         let endpoints: Vec<_> = (0..10).map(|index| endpoint(index, 1, 0)).collect();
         let one = Balancer::new(&balance, &endpoints, 1);
-        let again = Balancer::new(&balance, &endpoints, 1);
+        let reversed: Vec<_> = endpoints.iter().rev().cloned().collect();
+        let again = Balancer::new(&balance, &reversed, 1);
         let view = Fake::well(10);
         for number in 0..1000 {
             let ask = ask(key(number));
-            assert_eq!(one.pick(&ask, &view), again.pick(&ask, &view), "{balance:?}");
+            assert_eq!(one.pick(&ask, &view), again.pick(&ask, &view).map(|at| 9 - at), "{balance:?}");
         }
     }
     // Written down: an upgrade of the gateway must not move requests.
@@ -288,8 +287,8 @@ fn keys_stay_where_they_are() {
     assert_eq!(first(&maglev()), MAGLEV);
 }
 
-const IP_HASH: [usize; 8] = [0; 8];
-const MAGLEV: [usize; 8] = [0; 8];
+const IP_HASH: [usize; 8] = [5, 6, 3, 8, 1, 7, 8, 5];
+const MAGLEV: [usize; 8] = [3, 4, 4, 4, 1, 1, 1, 7];
 
 /// What part of the keys is elsewhere when endpoint 3 is `gone` from the configuration, or only unusable.
 fn moved(balance: &Balance, count: usize, gone: bool) -> f64 {
@@ -314,9 +313,12 @@ fn moved(balance: &Balance, count: usize, gone: bool) -> f64 {
 fn few_keys_move_when_an_endpoint_leaves() {
     for count in [5, 10, 50] {
         let own = 1.0 / count as f64;
-        for (balance, gone, more) in
-            [(Balance::IpHash, true, 0.01), (Balance::IpHash, false, 0.01), (maglev(), true, 0.05), (maglev(), false, 0.01)]
-        {
+        for (balance, gone, more) in [
+            (Balance::IpHash, true, 0.01),
+            (Balance::IpHash, false, 0.01),
+            (maglev(), true, 0.05),
+            (maglev(), false, 0.01),
+        ] {
             let moved = moved(&balance, count, gone);
             assert!((own - 0.01..=own + more).contains(&moved), "{balance:?} of {count}: {moved}");
         }
@@ -420,10 +422,7 @@ fn an_endpoint_that_starts_slowly_has_a_small_share() {
             let counts = counts(&weighted(&balance, &weights), &view, 20_000);
             let mut wanted: Vec<f64> = weights.iter().map(|weight| f64::from(*weight)).collect();
             wanted[0] *= 0.25;
-            // Latencies with weights are no shares.
-            if balance != Balance::PeakEwma || weights[0] == 1 {
-                assert_shares(&format!("{balance:?} of {weights:?}"), &counts, &wanted, 0.03);
-            }
+            assert_shares(&format!("{balance:?} of {weights:?}"), &counts, &wanted, 0.05);
         }
     }
 }

@@ -59,12 +59,7 @@ pub(crate) struct Opened {
 }
 
 impl Pool {
-    pub(crate) fn new(
-        connector: Connector,
-        limits: plan::Pool,
-        meter: UpstreamMeter,
-        since: Option<Instant>,
-    ) -> Self {
+    pub(crate) fn new(connector: Connector, limits: plan::Pool, meter: UpstreamMeter, since: Option<Instant>) -> Self {
         Self {
             connector,
             limits,

@@ -20,9 +20,7 @@ pub(super) fn balance(
         document::Balance::Keyed(keyed) => keyed,
     };
     match (&keyed.maglev, &keyed.sticky_cookie) {
-        (Some(maglev), None) => {
-            found.value(&at.key("maglev").key("by"), hash_by(&maglev.by)).map(Balance::Maglev)
-        }
+        (Some(maglev), None) => found.value(&at.key("maglev").key("by"), hash_by(&maglev.by)).map(Balance::Maglev),
         (None, Some(cookie)) => {
             sticky_cookie(cookie, upstream, &at.key("sticky_cookie"), found).map(Balance::StickyCookie)
         }
