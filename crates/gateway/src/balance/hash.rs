@@ -34,7 +34,7 @@ impl Hasher {
         }
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
-        last[7] = bytes.len() as u8;
+        last[7] = bytes.len().to_le_bytes()[0];
         state.take(u64::from_le_bytes(last));
         state.0[2] ^= 0xff;
         (0..4).for_each(|_| state.round());
@@ -74,6 +74,11 @@ pub(super) fn mix(key: u64, id: u64) -> u64 {
     mixed = (mixed ^ mixed >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
     mixed = (mixed ^ mixed >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     mixed ^ mixed >> 33
+}
+
+/// A hash as a position among `count`.
+pub(super) fn position(hash: u64, count: usize) -> usize {
+    usize::try_from(hash % count as u64).unwrap_or(0)
 }
 
 /// A hash as a number above 0, up to 1.

@@ -6,13 +6,13 @@
 
 use super::View;
 use super::field::{Field, Member};
-use super::hash::{Hasher, fraction, mix};
+use super::hash::{Hasher, fraction, mix, position};
 
 /// Slots of a table, a prime, so that every step through it meets all of them.
-const SLOTS: u64 = 65_537;
+const SLOTS: usize = 65_537;
 
 /// Slots where endpoints are few. A hundred slots for each keep the shares even.
-const FEW_SLOTS: u64 = 2039;
+const FEW_SLOTS: usize = 2039;
 
 /// Below so many endpoints they are few.
 const FEW: usize = 20;
@@ -28,8 +28,8 @@ pub(super) struct Maglev {
 /// The order in which an endpoint claims slots.
 struct Claims {
     at: u32,
-    next: u64,
-    skip: u64,
+    next: usize,
+    skip: usize,
     weight: u64,
     claimed: u64,
 }
@@ -41,9 +41,9 @@ impl Maglev {
         // The order in which endpoints are written makes no difference.
         named.sort_by(|(_, one), (_, other)| one.cmp(other));
         let claims = named.iter().map(|(at, address)| Claims {
-            at: *at as u32,
-            next: Hasher::keyed("offset").hash(address.as_bytes()) % slots,
-            skip: Hasher::keyed("skip").hash(address.as_bytes()) % (slots - 1) + 1,
+            at: u32::try_from(*at).expect("fewer endpoints than a file has bytes"),
+            next: position(Hasher::keyed("offset").hash(address.as_bytes()), slots),
+            skip: position(Hasher::keyed("skip").hash(address.as_bytes()), slots - 1) + 1,
             weight: u64::from(members[*at].weight),
             claimed: 0,
         });
@@ -53,11 +53,11 @@ impl Maglev {
     /// The endpoint of the key's slot, or of the next slot whose endpoint is open.
     pub(super) fn pick<V: View>(&self, key: u64, field: &Field<'_, V>) -> Option<usize> {
         let slots = self.table.len();
-        let start = (key % slots as u64) as usize;
+        let start = position(key, slots);
         let mut walk = (0..STEPS).map(|step| self.table[(start + step) % slots] as usize);
         walk.find(|at| field.is_open(*at) && is_taken_on(key, *at, field.share(*at))).or_else(|| {
             // All that are open start slowly, or those that are open have next to no slots.
-            let first = (key % field.len() as u64) as usize;
+            let first = position(key, field.len());
             (0..field.len()).map(|step| (first + step) % field.len()).find(|at| field.is_open(*at))
         })
     }
@@ -70,10 +70,10 @@ fn is_taken_on(key: u64, at: usize, share: f64) -> bool {
 }
 
 /// In every round the heaviest endpoints claim one slot each, and the others as often as their weight says.
-fn fill(slots: u64, mut claims: Vec<Claims>) -> Box<[u32]> {
+fn fill(slots: usize, mut claims: Vec<Claims>) -> Box<[u32]> {
     const FREE: u32 = u32::MAX;
     let heaviest = claims.iter().map(|claims| claims.weight).max().unwrap_or(1);
-    let mut table = vec![FREE; slots as usize];
+    let mut table = vec![FREE; slots];
     let mut free = slots;
     let mut round = 0;
     while free > 0 {
@@ -82,10 +82,10 @@ fn fill(slots: u64, mut claims: Vec<Claims>) -> Box<[u32]> {
             if free == 0 || claims.claimed * heaviest >= round * claims.weight {
                 continue;
             }
-            while table[claims.next as usize] != FREE {
+            while table[claims.next] != FREE {
                 claims.next = (claims.next + claims.skip) % slots;
             }
-            table[claims.next as usize] = claims.at;
+            table[claims.next] = claims.at;
             claims.claimed += 1;
             free -= 1;
         }

@@ -59,7 +59,8 @@ impl View for Fake {
 }
 
 fn endpoint(index: usize, weight: u32, tier: u8) -> Endpoint {
-    let host = EndpointHost::Address(IpAddr::V4(Ipv4Addr::new(10, 0, (index / 256) as u8, (index % 256) as u8)));
+    let last = u8::try_from(index).expect("few endpoints");
+    let host = EndpointHost::Address(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)));
     Endpoint { host, port: 80, weight, tier }
 }
 

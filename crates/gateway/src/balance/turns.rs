@@ -30,8 +30,7 @@ impl Turns {
         if self.credit.is_empty() {
             return self.turn(field.len(), |at| field.admits(at)).or_else(|| self.among(field, |at| field.is_open(at)));
         }
-        let gain = |at| (f64::from(field.weight(at)) * field.share(at) * UNIT) as i64;
-        self.weighted_turn(|at| field.is_open(at), |at| gain(at).max(1))
+        self.weighted_turn(|at| field.is_open(at), |at| gain(field.weight(at), field.share(at)))
     }
 
     /// The next of those that `accept` names.
@@ -39,7 +38,7 @@ impl Turns {
         if self.credit.is_empty() {
             return self.turn(field.len(), accept);
         }
-        self.weighted_turn(accept, |at| (f64::from(field.weight(at)) * UNIT) as i64)
+        self.weighted_turn(accept, |at| gain(field.weight(at), 1.0))
     }
 
     fn turn(&self, count: usize, accept: impl Fn(usize) -> bool) -> Option<usize> {
@@ -65,4 +64,10 @@ impl Turns {
         self.credit[at].set(credit - sum);
         Some(at)
     }
+}
+
+/// What a weight is worth in credit; never nothing.
+#[expect(clippy::cast_possible_truncation, reason = "a weight is at most 1000, and a share at most 1")]
+fn gain(weight: u32, share: f64) -> i64 {
+    (f64::from(weight) * share * UNIT).max(1.0) as i64
 }

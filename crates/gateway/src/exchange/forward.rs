@@ -64,10 +64,10 @@ impl Exchange<'_> {
         upstream: &Upstream,
     ) -> Result<Outcome, Fault> {
         self.context.upstream = Some(upstream.plan.name.clone());
+        let mut ask = Ask::new(self.affinity(upstream), timer.now());
         self.prepare_forward();
         let _in_flight = upstream.meter.sent();
         let mut upload = Pump::new(self.context.body_limit, timer.now());
-        let mut ask = Ask::new(None, timer.now());
         let mut lease = self.lease(peer, upstream, timer, &mut ask, false).await?;
         loop {
             self.context.attempts += 1;
@@ -83,6 +83,7 @@ impl Exchange<'_> {
                     self.context.now = timer.now();
                     let elapsed = timer.now() - sent;
                     self.context.to_head = Some(elapsed);
+                    lease.pool().observe(elapsed, self.context.now);
                     upstream.meter.answered(self.scratch.response.status.as_u16(), elapsed);
                     break;
                 }
@@ -95,12 +96,16 @@ impl Exchange<'_> {
                     lease = self.lease(peer, upstream, timer, &mut ask, lost.reached != Reached::No).await?;
                 }
                 Err(lost) => {
+                    if lost.fault == Fault::UpstreamTimeout {
+                        lease.pool().observe(timer.now() - sent, timer.now());
+                    }
                     count_failure(upstream, Some(lost.fault));
                     return Err(lost.fault);
                 }
             }
         }
         self.context.received = upload.moved;
+        self.stick(upstream, lease.pool().cookie(), ask.key);
         if self.scratch.response.status == StatusCode::SWITCHING_PROTOCOLS {
             return Box::pin(self.switch(peer, timer, lease)).await;
         }

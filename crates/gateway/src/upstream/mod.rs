@@ -13,9 +13,11 @@ pub(crate) use lease::Lease;
 pub(crate) use pool::Pool;
 
 use crate::balance::slow_start::share;
+use crate::balance::sticky;
 use crate::balance::{Ask, Balancer, View};
 use crate::config::plan;
 use crate::stats::UpstreamMeter;
+use pool::Traits;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -50,8 +52,15 @@ impl Upstream {
     ) -> Self {
         let pools = plan.endpoints.iter().map(|endpoint| {
             let connector = connect::Connector::new(endpoint, &plan, tls.cloned());
-            let since = former.and_then(|former| former.since(endpoint));
-            Rc::new(Pool::new(connector, plan.pool.clone(), meter.clone(), since))
+            let traits = Traits {
+                since: former.and_then(|former| former.since(endpoint)),
+                cookie: match &plan.balance {
+                    plan::Balance::StickyCookie(cookie) => Some(sticky::id(&cookie.key, &endpoint.to_string())),
+                    _ => None,
+                },
+                timed: plan.balance == plan::Balance::PeakEwma,
+            };
+            Rc::new(Pool::new(connector, plan.pool.clone(), meter.clone(), traits))
         });
         let pools = pools.collect();
         let balancer = Balancer::new(&plan.balance, &plan.endpoints, plan.panic_threshold);
@@ -135,7 +144,7 @@ impl View for Endpoints<'_> {
     }
 
     fn latency(&self, index: usize) -> Duration {
-        self.upstream.pools[index].latency().expected(self.now)
+        self.upstream.pools[index].latency(self.now)
     }
 
     fn share(&self, index: usize) -> f64 {

@@ -37,7 +37,17 @@ pub(crate) struct Pool {
     waiting: Cell<usize>,
     released: Notify,
     latency: Latency,
-    since: Option<Instant>,
+    traits: Traits,
+}
+
+/// What an endpoint is to the balancer.
+pub(crate) struct Traits {
+    /// When it came; `None` where it has been there from the start.
+    pub(crate) since: Option<Instant>,
+    /// Its name in a cookie.
+    pub(crate) cookie: Option<u64>,
+    /// Whether its latency matters.
+    pub(crate) timed: bool,
 }
 
 struct Idle {
@@ -59,7 +69,7 @@ pub(crate) struct Opened {
 }
 
 impl Pool {
-    pub(crate) fn new(connector: Connector, limits: plan::Pool, meter: UpstreamMeter, since: Option<Instant>) -> Self {
+    pub(crate) fn new(connector: Connector, limits: plan::Pool, meter: UpstreamMeter, traits: Traits) -> Self {
         Self {
             connector,
             limits,
@@ -71,7 +81,7 @@ impl Pool {
             waiting: Cell::new(0),
             released: Notify::new(),
             latency: Latency::default(),
-            since,
+            traits,
         }
     }
 
@@ -106,14 +116,25 @@ impl Pool {
         self.busy.get()
     }
 
-    /// How long the endpoint takes until it begins to answer.
-    pub(crate) fn latency(&self) -> &Latency {
-        &self.latency
+    /// Learns how long the endpoint took until it began to answer, where the balance asks for that.
+    pub(crate) fn observe(&self, latency: Duration, now: Instant) {
+        if self.traits.timed {
+            self.latency.observe(latency, now);
+        }
+    }
+
+    pub(crate) fn latency(&self, now: Instant) -> Duration {
+        self.latency.expected(now)
+    }
+
+    /// What stands in a cookie for the endpoint, where cookies are set.
+    pub(crate) fn cookie(&self) -> Option<u64> {
+        self.traits.cookie
     }
 
     /// When it came; `None` where it has been there from the start.
     pub(crate) fn since(&self) -> Option<Instant> {
-        self.since
+        self.traits.since
     }
 
     pub(crate) fn enter(&self) {
