@@ -132,7 +132,11 @@ impl<'de> Visitor<'de> for BalanceVisitor {
     }
 
     fn visit_str<E: Error>(self, word: &str) -> Result<Balance, E> {
-        Algorithm::deserialize(word.into_deserializer()).map(Balance::Word)
+        match word {
+            "maglev" => Err(E::custom("`maglev` needs to know its key: write `{ maglev: { by: path } }`")),
+            "sticky_cookie" => Err(E::custom("the cookie needs a name: write `{ sticky_cookie: { name: NAME } }`")),
+            word => Algorithm::deserialize(word.into_deserializer()).map(Balance::Word),
+        }
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Balance, A::Error> {

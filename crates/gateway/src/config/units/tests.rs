@@ -88,3 +88,16 @@ fn a_list_of_one_may_be_its_item() {
     assert_eq!(read::<List>(json!(["a", "b"])).map(|list| list.0.len()), Ok(2));
     assert!(read::<List>(json!(1)).is_err());
 }
+
+#[test]
+fn shares_are_read_in_percent() {
+    for (written, number) in [("0%", 0), ("1%", 1), ("050%", 50), ("100%", 100)] {
+        assert_eq!(read(json!(written)), Ok(Percent::of(number)), "{written}");
+    }
+    for wrong in
+        [json!("101%"), json!("50"), json!("%"), json!("-1%"), json!("+5%"), json!("0.5%"), json!(50), json!("256%")]
+    {
+        assert!(read::<Percent>(wrong.clone()).is_err(), "{wrong}");
+    }
+    assert_eq!(serde_json::to_value(Percent::of(7)).ok(), Some(json!("7%")));
+}
