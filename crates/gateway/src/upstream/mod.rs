@@ -151,3 +151,41 @@ impl View for Endpoints<'_> {
         share(self.upstream.pools[index].since(), self.upstream.plan.slow_start, self.now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::check;
+    use crate::stats::Registry;
+    use serde_json::json;
+    use std::path::Path;
+
+    fn upstream(endpoints: &[&str], former: Option<&Upstream>) -> Upstream {
+        let document = json!({
+            "listeners": [{ "address": "127.0.0.1:0" }],
+            "upstreams": { "app": { "endpoints": endpoints, "slow_start": "30s" } },
+        });
+        let document = serde_json::from_value(document).expect("a document");
+        let plan = check(&document, Path::new("/")).expect("a plan").plan;
+        let meter = Registry::new(1).upstream("app").meter(0);
+        Upstream::new(Arc::new(plan.upstreams[0].clone()), None, meter, former)
+    }
+
+    fn shares(upstream: &Upstream, now: Instant) -> Vec<f64> {
+        let view = Endpoints { upstream, now };
+        (0..upstream.pools.len()).map(|index| view.share(index)).collect()
+    }
+
+    #[test]
+    fn endpoints_that_come_by_a_reload_start_slowly() {
+        let first = upstream(&["a:80", "b:80"], None);
+        let second = upstream(&["a:80", "a:81", "b:80"], Some(&first));
+        // Another reload does not begin again.
+        let third = upstream(&["a:81", "b:80"], Some(&second));
+        let now = Instant::now();
+        assert_eq!(shares(&first, now), [1.0, 1.0]);
+        assert_eq!(shares(&second, now), [1.0, 0.1, 1.0]);
+        assert_eq!(third.pools[0].since(), second.pools[1].since());
+        assert_eq!(shares(&third, now + Duration::from_secs(60)), [1.0, 1.0]);
+    }
+}
