@@ -6,10 +6,13 @@
 pub mod access;
 pub mod authority;
 mod balance;
+mod checker;
 pub mod config;
 mod exchange;
+pub mod explain;
 pub mod fault;
 pub mod forwarded;
+pub mod health;
 mod hex;
 pub mod listen;
 pub mod path;

@@ -4,6 +4,8 @@
 //! that accepted it. Workers are told of changes by message and answer when they have made them.
 
 use crate::access::AccessLog;
+use crate::checker::Checker;
+use crate::health::Directory;
 use crate::listen::{SocketGroup, accept};
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
@@ -27,6 +29,8 @@ pub struct Gateway {
     workers: Vec<Handle>,
     groups: Vec<SocketGroup>,
     snapshot: Arc<Snapshot>,
+    checker: Checker,
+    health: Arc<Directory>,
 }
 
 struct Handle {
@@ -81,7 +85,10 @@ impl Gateway {
             let change = Change { snapshot: Arc::clone(&snapshot), sources: sockets.collect::<io::Result<_>>()? };
             workers.push(Handle::start(id, change, access_log.cloned())?);
         }
-        Ok(Self { workers, groups, snapshot })
+        let checker = Checker::start(Arc::clone(&snapshot))?;
+        let health = Arc::new(Directory::default());
+        health.publish(snapshot.health());
+        Ok(Self { workers, groups, snapshot, checker, health })
     }
 
     /// Puts another configuration in force on all workers; returns once it is.
@@ -125,6 +132,8 @@ impl Gateway {
                 None => new.next(),
             })
             .collect();
+        self.checker.follow(Arc::clone(&snapshot));
+        self.health.publish(snapshot.health());
         self.snapshot = snapshot;
         all(answers).await
     }
@@ -148,6 +157,12 @@ impl Gateway {
     #[must_use]
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
+    }
+
+    /// What is known about endpoints, under whichever configuration is in force.
+    #[must_use]
+    pub fn health(&self) -> &Arc<Directory> {
+        &self.health
     }
 
     /// The sockets of each listener, in the order of the configuration.
@@ -182,6 +197,7 @@ impl Gateway {
                 tracing::error!("a worker panicked");
             }
         }
+        self.checker.end();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::config::Plan;
 use crate::config::plan;
+use crate::health::{Alarm, Health, Meaning};
 use crate::places::Places;
 use crate::router::Router;
 use crate::stats::{ListenerSeries, Registry, RouteSeries, UpstreamSeries};
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub(crate) routes: Vec<Route>,
     pub(crate) upstreams: Vec<Upstream>,
     pub(crate) listeners: Vec<Arc<Listener>>,
+    /// How workers wake the thread that decides about endpoints; the same for as long as the process runs.
+    pub(crate) alarm: Arc<Alarm>,
     /// What is counted for requests that no route answers.
     pub(crate) unrouted: Arc<RouteSeries>,
 }
@@ -36,6 +39,8 @@ pub(crate) struct Upstream {
     pub(crate) plan: Arc<plan::Upstream>,
     pub(crate) tls: Option<ClientTls>,
     pub(crate) series: Arc<UpstreamSeries>,
+    /// Of its endpoints; where the plan is the same, it is the same as before.
+    pub(crate) health: Arc<Health>,
 }
 
 /// A listener with its series and TLS.
@@ -72,7 +77,7 @@ impl fmt::Display for BuildError {
 impl std::error::Error for BuildError {}
 
 impl Snapshot {
-    /// Builds a snapshot; counts that `previous` has open go on.
+    /// Builds a snapshot; counts that `previous` has open go on, and so does what is known about endpoints.
     ///
     /// # Errors
     /// A [`BuildError`]; nothing has changed then.
@@ -81,14 +86,28 @@ impl Snapshot {
         let router = Router::new(&matches).map_err(|error| BuildError::Routes(error.to_string()))?;
         let routes = plan.routes.iter().map(|route| Route::build(route, &plan, registry)).collect();
         let system = SystemTrust::default();
-        let upstreams = plan.upstreams.iter().map(|upstream| Upstream::build(upstream, &system, registry));
+        let alarm = previous.map(|previous| Arc::clone(&previous.alarm)).unwrap_or_default();
+        let upstreams = plan.upstreams.iter().map(|upstream| {
+            let before = previous.and_then(|previous| previous.upstream(&upstream.name));
+            Upstream::build(upstream, &system, registry, &alarm, before)
+        });
         let upstreams = upstreams.collect::<Result<_, _>>()?;
         let listeners = plan.listeners.iter().enumerate().map(|(position, listener)| {
             let before = previous.and_then(|previous| previous.listeners.get(position));
             Listener::build(listener, registry, before.filter(|before| before.plan.address == listener.address))
         });
         let listeners = listeners.collect::<Result<_, _>>()?;
-        Ok(Self { router, routes, upstreams, listeners, unrouted: registry.route("unrouted", None), plan })
+        Ok(Self { router, routes, upstreams, listeners, alarm, unrouted: registry.route("unrouted", None), plan })
+    }
+
+    fn upstream(&self, name: &str) -> Option<&Upstream> {
+        self.upstreams.iter().find(|upstream| *upstream.plan.name == *name)
+    }
+
+    /// What is known about the endpoints of each upstream, in the order of the plan.
+    #[must_use]
+    pub fn health(&self) -> Vec<Arc<Health>> {
+        self.upstreams.iter().map(|upstream| Arc::clone(&upstream.health)).collect()
     }
 }
 
@@ -103,11 +122,37 @@ impl Route {
 }
 
 impl Upstream {
-    fn build(upstream: &plan::Upstream, system: &SystemTrust, registry: &Registry) -> Result<Self, BuildError> {
+    fn build(
+        upstream: &plan::Upstream,
+        system: &SystemTrust,
+        registry: &Registry,
+        alarm: &Arc<Alarm>,
+        before: Option<&Self>,
+    ) -> Result<Self, BuildError> {
         let failed = |error| BuildError::Upstream(upstream.name.to_string(), error);
         let tls = upstream.tls.as_ref().map(|tls| client_tls(tls, upstream.protocol, system));
         let tls = tls.transpose().map_err(failed)?;
-        Ok(Self { plan: Arc::new(upstream.clone()), tls, series: registry.upstream(&upstream.name) })
+        let meaning = Meaning {
+            check: upstream.health_check.clone(),
+            protocol: upstream.protocol,
+            tls: upstream.tls.clone(),
+            identity: tls.as_ref().and_then(|tls| tls.fingerprint),
+        };
+        let same = before.filter(|before| before.is_same(upstream, tls.as_ref()));
+        let health = same.map(|before| Arc::clone(&before.health)).unwrap_or_else(|| {
+            Arc::new(Health::new(upstream, meaning, alarm, registry, before.map(|before| &*before.health)))
+        });
+        Ok(Self { plan: Arc::new(upstream.clone()), tls, series: registry.upstream(&upstream.name), health })
+    }
+
+    /// Whether this is what would be built from `plan` and `tls`.
+    pub(crate) fn is_same(&self, plan: &plan::Upstream, tls: Option<&ClientTls>) -> bool {
+        *self.plan == *plan && self.has_identity_of(tls)
+    }
+
+    /// Whether `tls` was built from the same files.
+    pub(crate) fn has_identity_of(&self, tls: Option<&ClientTls>) -> bool {
+        self.tls.as_ref().map(|tls| tls.fingerprint) == tls.map(|tls| tls.fingerprint)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::access::AccessLog;
 use crate::config::plan;
+use crate::health::Witness;
 use crate::places::Places;
 use crate::request_id;
 use crate::scratch::Scratch;
@@ -87,7 +88,8 @@ impl Worker {
     }
 
     /// Puts another configuration in force. Upstreams whose plan did not change keep their
-    /// connections and their place in the rotation.
+    /// connections and their place in the rotation, the others the connections to endpoints that
+    /// they still have.
     pub(crate) fn apply(&self, snapshot: Arc<Snapshot>) {
         let previous = self.pin();
         let next = Rc::new(Local::build(self.id, snapshot, Some(&previous)));
@@ -235,12 +237,17 @@ impl Drop for Entry {
 impl Local {
     fn build(worker: usize, snapshot: Arc<Snapshot>, previous: Option<&Self>) -> Self {
         let upstreams = snapshot.upstreams.iter().map(|upstream| {
-            let kept = previous.and_then(|previous| previous.same_upstream(upstream));
-            kept.unwrap_or_else(|| {
-                let tls = upstream.tls.as_ref().map(|tls| &tls.config);
-                let former = previous.and_then(|previous| previous.upstream(&upstream.plan.name));
-                Rc::new(Upstream::new(Arc::clone(&upstream.plan), tls, upstream.series.meter(worker), former))
-            })
+            let before = previous.and_then(|previous| previous.upstream(&upstream.plan.name));
+            let tls = upstream.tls.as_ref();
+            if let Some((before, kept)) = before
+                && before.is_same(&upstream.plan, tls)
+            {
+                return Rc::clone(kept);
+            }
+            let kept = before.filter(|(before, _)| before.has_identity_of(tls)).map(|(_, kept)| &**kept);
+            let witness = |place| Witness::new(&upstream.health, place, worker);
+            let (plan, meter) = (Arc::clone(&upstream.plan), upstream.series.meter(worker));
+            Rc::new(Upstream::new(plan, tls.map(|tls| &tls.config), meter, witness, kept))
         });
         let doors = snapshot.listeners.iter().map(|listener| {
             Rc::new(Door {
@@ -259,17 +266,10 @@ impl Local {
         }
     }
 
-    fn upstream(&self, name: &str) -> Option<&Upstream> {
-        self.upstreams.iter().find(|upstream| &*upstream.plan.name == name).map(Rc::as_ref)
-    }
-
-    /// The upstream of that name, where nothing about it has changed.
-    fn same_upstream(&self, wanted: &crate::snapshot::Upstream) -> Option<Rc<Upstream>> {
-        let position = self.snapshot.upstreams.iter().position(|other| other.plan.name == wanted.plan.name)?;
-        let other = &self.snapshot.upstreams[position];
-        let same_identity =
-            other.tls.as_ref().map(|tls| tls.fingerprint) == wanted.tls.as_ref().map(|tls| tls.fingerprint);
-        (other.plan == wanted.plan && same_identity).then(|| Rc::clone(&self.upstreams[position]))
+    /// The upstream of that name, as it was built and as this worker has it.
+    fn upstream(&self, name: &str) -> Option<(&crate::snapshot::Upstream, &Rc<Upstream>)> {
+        let mut all = self.snapshot.upstreams.iter().zip(&self.upstreams);
+        all.find(|(built, _)| *built.plan.name == *name)
     }
 
     pub(crate) fn route_meter(&self, route: Option<usize>) -> &RouteMeter {

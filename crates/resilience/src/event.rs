@@ -378,8 +378,14 @@ impl Emitter {
     #[inline]
     pub fn emit(&self, now: &Reading<'_>, happening: impl FnOnce() -> Happening) {
         if self.heard() {
-            self.events.deliver(&Event { policy: self.policy.clone(), at: now.moment(), happening: happening() });
+            self.tell(now, happening);
         }
+    }
+
+    /// Out of the way of those whom nobody hears.
+    #[cold]
+    fn tell(&self, now: &Reading<'_>, happening: impl FnOnce() -> Happening) {
+        self.events.deliver(&Event { policy: self.policy.clone(), at: now.moment(), happening: happening() });
     }
 }
 

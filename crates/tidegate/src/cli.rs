@@ -5,6 +5,7 @@
 //! configuration that is not valid, 3 is a valid one that cannot be served here and now.
 
 mod demo;
+mod explain;
 mod run;
 mod validate;
 
@@ -34,6 +35,8 @@ enum Command {
     Demo(demo::Options),
     /// Check a configuration file, and say everything that is wrong with it
     Validate(validate::Options),
+    /// Say which route answers a request, and why no other does, without sending it
+    Explain(explain::Options),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
     /// Print the version
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Validate(options) => validate::run(&options),
+        Command::Explain(options) => explain::run(&options),
         Command::Schema => print(&format!("{:#}\n", config::schema())),
         Command::Version => print(concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Completions { shell } => print(&completions(shell)),
@@ -80,7 +84,7 @@ fn ended(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Configuration(problems)) => {
-            explain(&problems);
+            show(&problems);
             ExitCode::FAILURE
         }
         Err(Failure::Start(error)) => {
@@ -93,7 +97,7 @@ fn ended(result: Result<(), Failure>) -> ExitCode {
 
 /// Excerpts on standard error, in colour where it is a terminal and nobody asked for none
 /// (<https://no-color.org>).
-fn explain(found: &Diagnostics) {
+fn show(found: &Diagnostics) {
     let colour = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
     // Where standard error is closed there is nobody to tell.
     let _ = io::stderr().lock().write_all(found.render(colour).as_bytes());

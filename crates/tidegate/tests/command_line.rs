@@ -41,6 +41,63 @@ fn validate_says_what_a_valid_file_has() {
     }
 }
 
+const ROUTES: &str = "
+listeners: [ { address: 127.0.0.1:0 } ]
+upstreams: { app: { endpoints: [ \"${APP}\", { address: \"10.0.0.2:80\", weight: 3 } ] } }
+routes:
+  - { name: denied, match: { path: /denied }, respond: { status: 403 } }
+  - { name: api, match: { host: \"*.example.test\", prefix: /api, header: { x-team: blue } }, upstream: app }
+  - { name: all, match: { prefix: / }, upstream: app, timeouts: { total: 3s } }
+";
+
+#[test]
+fn explain_says_which_route_answers_and_why_no_other_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("tidegate.yaml"), ROUTES).expect("the file is written");
+    let explain = |arguments: &[&str]| {
+        let output = tidegate(folder.path(), &[&["explain"], arguments].concat());
+        assert_eq!((stderr(&output), output.status.code()), ("", Some(0)));
+        stdout(&output).to_owned()
+    };
+    assert_eq!(
+        explain(&["POST http://shop.example.test/a/../api/x?y", "/denied"]),
+        "\
+POST http://shop.example.test/a/../api/x?y
+  host shop.example.test, path /api/x
+  route `all` sends it to upstream `app`
+    endpoints  app.test:80, 10.0.0.2:80 (weight 3)
+    time       5s for a connection, 60s for the head of the answer, 60s without progress of its body, 3s in all
+    body       as large as the listener allows
+  `api` comes before: header 'x-team' does not match
+  `denied` comes before: the path does not match
+
+/denied
+  host localhost, path /denied
+  route `denied` answers it by itself with 403 Forbidden
+  `api` comes before: the host does not match
+  `all` would answer it too, but comes later
+"
+    );
+    let with_field = explain(&["-H", "X-Team: blue", "http://shop.example.test/api"]);
+    assert!(with_field.contains("route `api` sends it to upstream `app`"), "{with_field}");
+    let encoded = explain(&["/%2fx"]);
+    assert!(encoded.contains("route `all` would answer it\n  refused with 400 Bad Request: "), "{encoded}");
+    let smuggled = explain(&["GET /x\r\nHost: other.test"]);
+    assert!(smuggled.contains("refused with 400 Bad Request: "), "{smuggled}");
+}
+
+#[test]
+fn explain_shows_programs_every_option() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("routes.yaml"), ROUTES).expect("the file is written");
+    let output = tidegate(folder.path(), &["explain", "--config", "routes.yaml", "--format", "json", "/x"]);
+    let explained: serde_json::Value = serde_json::from_str(stdout(&output)).expect("JSON");
+    assert_eq!(explained[0]["answered_by"], "all");
+    assert_eq!(explained[0]["route"]["timeouts"]["total"], "3s");
+    assert_eq!(explained[0]["upstream"]["options"]["endpoints"][1]["weight"], 3);
+    assert_eq!(explained[0]["routes"].as_array().expect("a list").len(), 3);
+}
+
 #[test]
 fn validate_says_what_is_wrong_and_fails() {
     let folder = tempfile::tempdir().expect("a folder");

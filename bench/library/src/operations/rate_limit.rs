@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
-use tidegate_resilience::{KeyedRateLimiter, Pipeline, RateLimitOptions, RateLimiter, TokenBucket};
+use tidegate_resilience::{Call, KeyedRateLimiter, Pipeline, RateLimitOptions, RateLimiter, TokenBucket};
 use tower::Layer;
 use tower::service_fn;
 use tower_resilience::ratelimiter::RateLimiterLayer;
@@ -29,6 +29,7 @@ pub(super) fn operations() -> Vec<Operation> {
             contenders: vec![
                 Contender::new("ours", direct),
                 Contender::new("governor", governor_direct),
+                Contender::new("ours, with a permit", || plain(limiter(), succeeds)),
                 Contender::new("tower-resilience (service)", tower_resilience_direct),
             ],
         },
@@ -75,7 +76,7 @@ pub(super) fn operations() -> Vec<Operation> {
             contenders: vec![
                 Contender::new("ours", || {
                     let fresh = || Fresh::after(KEYS);
-                    stateful(full(KEYS), fresh, |limiter, keys| succeeds_for(limiter, keys.next()))
+                    stateful(full(KEYS), fresh, |limiter, keys| limiter.check(&Call::new().key(keys.next())).is_ok())
                 }),
                 Contender::new("governor (without a cap)", || {
                     let fresh = || Fresh::after(KEYS);
@@ -95,7 +96,7 @@ fn limited(options: RateLimitOptions) -> RateLimiter {
 }
 
 pub(super) fn direct() -> Policy {
-    plain(limiter(), succeeds)
+    plain(limiter(), |limiter| limiter.check(&Call::new()).is_ok())
 }
 
 pub(super) fn governor_direct() -> Policy {

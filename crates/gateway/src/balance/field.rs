@@ -18,14 +18,19 @@ pub(super) struct Field<'a, V> {
     members: &'a [Member],
     ask: &'a Ask,
     view: &'a V,
-    panic_threshold: u8,
+    panic_threshold: u32,
     /// Whether health is ignored; found out when the first unusable endpoint is met.
     panics: OnceCell<bool>,
 }
 
 impl<'a, V: View> Field<'a, V> {
-    pub(super) fn new(members: &'a [Member], ask: &'a Ask, view: &'a V, panic_threshold: u8) -> Self {
+    pub(super) fn new(members: &'a [Member], ask: &'a Ask, view: &'a V, panic_threshold: u32) -> Self {
         Self { members, ask, view, panic_threshold, panics: OnceCell::new() }
+    }
+
+    /// The same, with health ignored.
+    pub(super) fn desperate(self) -> Self {
+        Self { panics: OnceCell::from(true), ..self }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -41,18 +46,22 @@ impl<'a, V: View> Field<'a, V> {
         (0..self.len()).any(|at| self.is_open(at))
     }
 
-    /// Whether a member may be chosen: it was not tried, and it is usable or health is ignored.
+    /// Whether a member may be chosen: it was not tried, and it is usable, or health is ignored and it does not drain.
     pub(super) fn is_open(&self, at: usize) -> bool {
         let index = self.members[at].index;
-        !self.ask.has_tried(index) && (self.view.is_usable(index) || self.panics())
+        !self.ask.has_tried(index) && (self.view.is_usable(index) || self.panics() && !self.view.drains(index))
     }
 
     /// Fewer usable members than the threshold: the rest would be overrun, and what says that so many
     /// are ill is more likely wrong itself.
     fn panics(&self) -> bool {
         *self.panics.get_or_init(|| {
-            let usable = self.members.iter().filter(|member| self.view.is_usable(member.index)).count();
-            usable * 100 < usize::from(self.panic_threshold) * self.members.len()
+            let (mut usable, mut all) = (0u64, 0u64);
+            for member in self.members.iter().filter(|member| !self.view.drains(member.index)) {
+                usable += u64::from(self.view.is_usable(member.index));
+                all += 1;
+            }
+            usable * 100 < u64::from(self.panic_threshold) * all
         })
     }
 

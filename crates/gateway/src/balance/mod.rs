@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 pub(crate) trait View {
     /// Whether requests may be sent to it.
     fn is_usable(&self, index: usize) -> bool;
+    /// Whether it gets no new request even when no other is left.
+    fn drains(&self, index: usize) -> bool;
     /// Requests that it has not answered yet.
     fn in_flight(&self, index: usize) -> usize;
     /// Connections in use; an HTTP/2 connection counts once.
@@ -68,7 +70,7 @@ pub(crate) struct Balancer {
     /// From the first to be used to the last; none is empty.
     tiers: Box<[Tier]>,
     /// In percent: fewer usable endpoints than this in a tier, and their health is ignored.
-    panic_threshold: u8,
+    panic_threshold: u32,
 }
 
 /// Endpoints that stand in for each other, and how one of them is chosen.
@@ -121,7 +123,7 @@ fn key(ask: &Ask) -> u64 {
 }
 
 impl Balancer {
-    pub(crate) fn new(balance: &plan::Balance, endpoints: &[plan::Endpoint], panic_threshold: u8) -> Self {
+    pub(crate) fn new(balance: &plan::Balance, endpoints: &[plan::Endpoint], panic_threshold: u32) -> Self {
         let mut numbers: Vec<u8> = endpoints.iter().map(|endpoint| endpoint.tier).collect();
         numbers.sort_unstable();
         numbers.dedup();
@@ -136,13 +138,17 @@ impl Balancer {
 
     /// The position of the endpoint to send a request to; `None` where none is left.
     ///
-    /// A tier serves when no endpoint of the tiers before it is left. Where that leaves none at all,
-    /// health is ignored in the first tier that falls below the threshold.
+    /// A tier serves when no usable endpoint of the tiers before it is left. When none of any is, health
+    /// is ignored from the first tier on, unless it never is.
     pub(crate) fn pick<V: View>(&self, ask: &Ask, view: &V) -> Option<usize> {
         let fields =
             || self.tiers.iter().map(|tier| (tier, Field::new(&tier.members, ask, view, self.panic_threshold)));
         let healthy = fields().find(|(_, field)| field.has_usable());
-        let (tier, field) = healthy.or_else(|| fields().find(|(_, field)| field.has_open()))?;
+        let desperate = || {
+            let mut fields = fields().map(|(tier, field)| (tier, field.desperate()));
+            fields.find(|(_, field)| self.panic_threshold > 0 && field.has_open())
+        };
+        let (tier, field) = healthy.or_else(desperate)?;
         tier.policy.pick(ask, &field).map(|at| tier.members[at].index)
     }
 }

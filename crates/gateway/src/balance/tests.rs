@@ -12,6 +12,7 @@ use crate::config::plan::{Balance, Endpoint, EndpointHost, HashBy, StickyCookie}
 #[derive(Clone)]
 struct Fake {
     usable: Vec<bool>,
+    drains: Vec<bool>,
     in_flight: Vec<usize>,
     connections: Vec<usize>,
     latency: Vec<Duration>,
@@ -22,6 +23,7 @@ impl Fake {
     fn well(count: usize) -> Self {
         Self {
             usable: vec![true; count],
+            drains: vec![false; count],
             in_flight: vec![0; count],
             connections: vec![0; count],
             latency: vec![Duration::from_millis(10); count],
@@ -39,6 +41,10 @@ impl Fake {
 impl View for Fake {
     fn is_usable(&self, index: usize) -> bool {
         self.usable[index]
+    }
+
+    fn drains(&self, index: usize) -> bool {
+        self.drains[index]
     }
 
     fn in_flight(&self, index: usize) -> usize {
@@ -61,7 +67,7 @@ impl View for Fake {
 fn endpoint(index: usize, weight: u32, tier: u8) -> Endpoint {
     let last = u8::try_from(index).expect("few endpoints");
     let host = EndpointHost::Address(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)));
-    Endpoint { host, port: 80, weight, tier }
+    Endpoint { host, port: 80, weight, tier, drain: false }
 }
 
 fn weighted(balance: &Balance, weights: &[u32]) -> Balancer {
@@ -380,6 +386,35 @@ fn without_a_threshold_nothing_is_better_than_the_ill() {
         assert_eq!(Balancer::new(&balance, &endpoints, 0).pick(&ask(None), &none), None, "{balance:?}");
         assert!(Balancer::new(&balance, &endpoints, 1).pick(&ask(None), &none).is_some(), "{balance:?}");
     }
+}
+
+#[test]
+fn what_drains_gets_nothing_even_from_the_desperate() {
+    let endpoints: Vec<_> = (0..3).map(|index| endpoint(index, 1, 0)).collect();
+    let mut view = Fake::without(3, &[0, 1, 2]);
+    view.drains[1] = true;
+    for balance in all() {
+        for threshold in [1, 100] {
+            let counts = counts(&Balancer::new(&balance, &endpoints, threshold), &view, 200);
+            assert!(counts[0] > 0.0 && counts[1] == 0.0 && counts[2] > 0.0, "{balance:?}: {counts:?}");
+        }
+        // Of the two that count, one is usable: that is half of them.
+        let half = Fake { usable: vec![true, false, false], ..view.clone() };
+        assert_eq!(counts(&Balancer::new(&balance, &endpoints, 50), &half, 20), [20.0, 0.0, 0.0], "{balance:?}");
+    }
+}
+
+#[test]
+fn when_the_well_were_tried_the_ill_are() {
+    let balancer = even(&Balance::RoundRobin, 3);
+    let view = Fake::without(3, &[1]);
+    let mut ask = ask(None);
+    let mut order = Vec::new();
+    while let Some(at) = balancer.pick(&ask, &view) {
+        order.push(at);
+        ask.note(at);
+    }
+    assert_eq!((order.len(), order.last()), (3, Some(&1)));
 }
 
 #[test]

@@ -6,17 +6,21 @@
 
 mod alternative;
 mod count;
+mod factor;
 mod percent;
 mod period;
 mod size;
+mod statuses;
 #[cfg(test)]
 mod tests;
 
 pub use alternative::{OneOrMany, OrOff, OrUnlimited};
 pub use count::Count;
+pub use factor::Factor;
 pub use percent::Percent;
 pub use period::Period;
 pub use size::Size;
+pub use statuses::Statuses;
 
 /// The longest time that any option takes, in milliseconds: a day.
 pub const DAY: u64 = 24 * 60 * 60 * 1000;

@@ -84,7 +84,9 @@ impl Exchange<'_> {
                     let elapsed = timer.now() - sent;
                     self.context.to_head = Some(elapsed);
                     lease.pool().observe(elapsed, self.context.now);
-                    upstream.meter.answered(self.scratch.response.status.as_u16(), elapsed);
+                    let status = self.scratch.response.status.as_u16();
+                    upstream.meter.answered(status, elapsed);
+                    lease.pool().witness().answered(status);
                     break;
                 }
                 Err(lost) if self.may_resend(&lost, &lease, &upload) => {
@@ -98,6 +100,9 @@ impl Exchange<'_> {
                 Err(lost) => {
                     if lost.fault == Fault::UpstreamTimeout {
                         lease.pool().observe(timer.now() - sent, timer.now());
+                    }
+                    if self.is_of_endpoint(lost.fault) {
+                        lease.pool().witness().failed();
                     }
                     count_failure(upstream, Some(lost.fault));
                     return Err(lost.fault);
@@ -201,6 +206,18 @@ impl Exchange<'_> {
         };
         let untouched = upload.moved == 0 && (bodiless || !upload.is_done());
         harmless && untouched && self.context.attempts <= RESENDS
+    }
+
+    /// Whether the endpoint is to blame that there is no response head. Where the total ran out, the client may have
+    /// spent it on a body.
+    fn is_of_endpoint(&self, fault: Fault) -> bool {
+        match fault {
+            Fault::UpstreamClosed | Fault::UpstreamRefused(_) | Fault::UpstreamProtocol | Fault::UpstreamTimeout => {
+                true
+            }
+            Fault::TotalTimeout => self.context.length == BodyLength::None,
+            _ => false,
+        }
     }
 
     /// Moves the request body while waiting for the response head.

@@ -87,21 +87,13 @@ impl Exchange<'_> {
 
     /// What the router asks about this request.
     pub(super) fn question(&self) -> Question<'_> {
-        let (path, rest) = self.scratch.request.target.split_at(self.context.path);
-        Question {
-            head: &self.scratch.request,
-            host: &self.scratch.host,
-            path: str::from_utf8(path).unwrap_or_default(),
-            query: rest.strip_prefix(b"?").and_then(|query| str::from_utf8(query).ok()),
-            client: self.context.origin.client(),
-        }
+        let client = self.context.origin.client();
+        Question::new(&self.scratch.request, &self.scratch.host, self.context.path, client)
     }
 
     /// What a route demands before anything is done for the request.
     pub(super) fn admit(&mut self, route: &Route) -> Result<(), Fault> {
-        let PathAllowances { encoded_slash, encoded_backslash } = route.plan.allow;
-        let allowed = Separators { slash: encoded_slash, backslash: encoded_backslash };
-        self.context.separators.within(allowed).map_err(|_| Fault::PathEncoding)?;
+        admit_path(route.plan.allow, self.context.separators)?;
         // A protocol change that the route does not allow is no reason to refuse the request (RFC
         // 9110 §7.8); but what its sender may send in advance is no message.
         if !route.plan.upgrades.websocket && self.context.upgrade.take().is_some() {
@@ -115,8 +107,15 @@ impl Exchange<'_> {
     }
 }
 
+/// Refuses a path with encoded separators that its route does not allow.
+pub(crate) fn admit_path(allow: PathAllowances, separators: Separators) -> Result<(), Fault> {
+    let PathAllowances { encoded_slash, encoded_backslash } = allow;
+    let allowed = Separators { slash: encoded_slash, backslash: encoded_backslash };
+    separators.within(allowed).map_err(|_| Fault::PathEncoding)
+}
+
 /// Reads the target and the host that goes with it; returns the target where it is to be changed.
-fn read_target(
+pub(crate) fn read_target(
     head: &RequestHead,
     limit: usize,
     host_text: &mut String,
@@ -169,12 +168,26 @@ fn read_host(fields: &Fields, version: Version) -> Result<Option<Authority<'_>>,
 }
 
 /// A request as the router sees it.
-pub(super) struct Question<'a> {
+pub(crate) struct Question<'a> {
     head: &'a RequestHead,
     host: &'a str,
     path: &'a str,
     query: Option<&'a str>,
     client: IpAddr,
+}
+
+impl<'a> Question<'a> {
+    /// About a request whose target is in normal form, the first `path` bytes of it being its path.
+    pub(crate) fn new(head: &'a RequestHead, host: &'a str, path: usize, client: IpAddr) -> Self {
+        let (path, rest) = head.target.split_at(path);
+        Self {
+            head,
+            host,
+            path: str::from_utf8(path).unwrap_or_default(),
+            query: rest.strip_prefix(b"?").and_then(|query| str::from_utf8(query).ok()),
+            client,
+        }
+    }
 }
 
 impl router::Request for Question<'_> {

@@ -16,6 +16,7 @@ mod relay;
 mod upgrade;
 
 pub(crate) use context::Client;
+pub(crate) use head::{Question, admit_path, read_target};
 
 use crate::config::plan::Action;
 use crate::fault::Fault;

@@ -1,6 +1,6 @@
 //! Counters, gauges and latency histograms: request paths write them, the control plane reads them.
 //!
-//! A [`Registry`] keeps one series for each route, upstream and listener, by name, so that a series outlives the
+//! A [`Registry`] keeps one series for each route, upstream, endpoint and listener, by name, so that a series outlives the
 //! configuration that asked for it. A series has one stripe for each worker, and a worker writes through a *meter*
 //! that is bound to its own stripe:
 //!
@@ -26,6 +26,7 @@
 //! This module never formats names or numbers, and knows nothing about Prometheus.
 
 mod cell;
+mod endpoint;
 mod histogram;
 mod listener;
 mod process;
@@ -34,6 +35,7 @@ mod route;
 mod series;
 mod upstream;
 
+pub use endpoint::{Endpoint, EndpointLabels, EndpointMeter, EndpointSeries, EndpointTotals};
 pub use histogram::{BUCKETS, HistogramTotals, bucket_bounds};
 pub use listener::{Listener, ListenerMeter, ListenerSeries, ListenerTotals, Protocol};
 pub use process::{AccessLogStats, LastReload, Process};

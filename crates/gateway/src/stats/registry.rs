@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::endpoint::{Endpoint, EndpointLabels, EndpointSeries};
 use super::listener::{Listener, ListenerSeries};
 use super::process::Process;
 use super::route::{Route, RouteLabels, RouteSeries};
@@ -21,6 +22,7 @@ pub struct Registry {
     process: Process,
     routes: Mutex<Family<Route>>,
     upstreams: Mutex<Family<Upstream>>,
+    endpoints: Mutex<Family<Endpoint>>,
     listeners: Mutex<Family<Listener>>,
 }
 
@@ -32,6 +34,7 @@ impl Registry {
             process: Process::new(),
             routes: Mutex::default(),
             upstreams: Mutex::default(),
+            endpoints: Mutex::default(),
             listeners: Mutex::default(),
         }
     }
@@ -55,6 +58,12 @@ impl Registry {
     /// The series of the upstream of that name.
     pub fn upstream(&self, name: &str) -> Arc<UpstreamSeries> {
         lock(&self.upstreams).series(&Arc::from(name), self.workers)
+    }
+
+    /// The series of that endpoint of the upstream of that name.
+    pub fn endpoint(&self, upstream: &str, endpoint: &str) -> Arc<EndpointSeries> {
+        let labels = EndpointLabels { upstream: upstream.into(), endpoint: endpoint.into() };
+        lock(&self.endpoints).series(&labels, self.workers)
     }
 
     /// The series of the listener of that name.

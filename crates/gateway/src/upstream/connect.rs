@@ -32,7 +32,17 @@ pub(crate) enum ConnectError {
     Io(io::Error),
 }
 
+/// Too many open files, in the system and in this process; the same on every Unix.
+const OUT_OF_FILES: [i32; 2] = [23, 24];
+
 impl ConnectError {
+    /// Whether this process had no file, port or memory for a connection, so that it says nothing about the endpoint.
+    pub(super) fn is_local(&self) -> bool {
+        let Self::Io(error) = self else { return false };
+        matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
+            || error.raw_os_error().is_some_and(|code| OUT_OF_FILES.contains(&code))
+    }
+
     /// The same for another request that waited for the same connection.
     pub(super) fn share(&self) -> Self {
         match self {
@@ -121,7 +131,8 @@ impl Connector {
         }
     }
 
-    async fn open(&self) -> io::Result<(Transport, Spoken)> {
+    /// The same without a bound on its time.
+    pub(crate) async fn open(&self) -> io::Result<(Transport, Spoken)> {
         let stream = match &self.endpoint.host {
             plan::EndpointHost::Address(address) => {
                 TcpStream::connect(SocketAddr::new(*address, self.endpoint.port)).await?

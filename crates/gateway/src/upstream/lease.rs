@@ -2,6 +2,7 @@
 
 use super::links::Link;
 use super::pool::{Exclusive, Pool};
+use crate::stats::{Endpoint, Held};
 use http::uri::Scheme;
 use std::io;
 use std::rc::Rc;
@@ -17,6 +18,7 @@ pub(crate) struct Lease {
     carrier: Carrier,
     /// Whether it had carried requests before.
     pub(crate) reused: bool,
+    _leased: Held<Endpoint>,
 }
 
 enum Carrier {
@@ -33,13 +35,15 @@ enum Carrier {
 impl Lease {
     pub(super) fn exclusive(pool: &Rc<Pool>, exclusive: Box<Exclusive>, reused: bool) -> Self {
         pool.enter();
-        Self { pool: Rc::clone(pool), carrier: Carrier::Exclusive(exclusive), reused }
+        let carrier = Carrier::Exclusive(exclusive);
+        Self { pool: Rc::clone(pool), carrier, reused, _leased: pool.witness().leased() }
     }
 
     pub(super) fn shared(pool: &Rc<Pool>, link: Rc<Link>, reused: bool) -> Self {
         pool.enter();
         link.enter();
-        Self { pool: Rc::clone(pool), carrier: Carrier::Shared { link, peer: None }, reused }
+        let carrier = Carrier::Shared { link, peer: None };
+        Self { pool: Rc::clone(pool), carrier, reused, _leased: pool.witness().leased() }
     }
 
     pub(crate) fn pool(&self) -> &Pool {

@@ -9,9 +9,11 @@ use super::lease::Lease;
 use super::links::{Link, Links};
 use super::{ConnectError, LeaseError};
 use crate::balance::latency::Latency;
+use crate::balance::sticky;
 use crate::config::plan;
+use crate::health::Witness;
 use crate::stats::{Held, Upstream as Gauge, UpstreamMeter};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +31,8 @@ pub(crate) struct Pool {
     connector: Connector,
     limits: plan::Pool,
     meter: UpstreamMeter,
+    /// Of the configuration in force, which may be a later one than the pool began with.
+    witness: RefCell<Witness>,
     idle: RefCell<Vec<Idle>>,
     links: Links,
     /// HTTP/1 connections that are lent, HTTP/2 connections that are open, and those being opened.
@@ -37,17 +41,29 @@ pub(crate) struct Pool {
     waiting: Cell<usize>,
     released: Notify,
     latency: Latency,
-    traits: Traits,
+    role: Cell<Role>,
+    /// When the endpoint came or came back; `None` where it has been there from the start.
+    since: Cell<Option<Instant>>,
+    was_usable: Cell<bool>,
 }
 
-/// What an endpoint is to the balancer.
-pub(crate) struct Traits {
-    /// When it came; `None` where it has been there from the start.
-    pub(crate) since: Option<Instant>,
+/// What an endpoint is in the choice among endpoints.
+#[derive(Clone, Copy)]
+pub(super) struct Role {
     /// Its name in a cookie.
-    pub(crate) cookie: Option<u64>,
+    cookie: Option<u64>,
     /// Whether its latency matters.
-    pub(crate) timed: bool,
+    timed: bool,
+}
+
+impl Role {
+    pub(super) fn new(balance: &plan::Balance, endpoint: &plan::Endpoint) -> Self {
+        let cookie = match balance {
+            plan::Balance::StickyCookie(cookie) => Some(sticky::id(&cookie.key, &endpoint.to_string())),
+            _ => None,
+        };
+        Self { cookie, timed: *balance == plan::Balance::PeakEwma }
+    }
 }
 
 struct Idle {
@@ -69,11 +85,19 @@ pub(crate) struct Opened {
 }
 
 impl Pool {
-    pub(crate) fn new(connector: Connector, limits: plan::Pool, meter: UpstreamMeter, traits: Traits) -> Self {
+    pub(super) fn new(
+        connector: Connector,
+        limits: plan::Pool,
+        meter: UpstreamMeter,
+        witness: Witness,
+        role: Role,
+        since: Option<Instant>,
+    ) -> Self {
         Self {
             connector,
             limits,
             meter,
+            witness: RefCell::new(witness),
             idle: RefCell::default(),
             links: Links::default(),
             busy: Cell::new(0),
@@ -81,7 +105,9 @@ impl Pool {
             waiting: Cell::new(0),
             released: Notify::new(),
             latency: Latency::default(),
-            traits,
+            role: Cell::new(role),
+            since: Cell::new(since),
+            was_usable: Cell::new(true),
         }
     }
 
@@ -102,6 +128,26 @@ impl Pool {
         self.connector.is_tls()
     }
 
+    /// The health of the endpoint; not to be held across an `await`.
+    pub(crate) fn witness(&self) -> Ref<'_, Witness> {
+        self.witness.borrow()
+    }
+
+    /// Goes on under another configuration.
+    pub(super) fn adopt(&self, witness: Witness, role: Role) {
+        self.witness.replace(witness);
+        self.role.set(role);
+    }
+
+    /// Whether the endpoint is fit for new requests. One that is again begins again.
+    pub(super) fn is_usable(&self, now: Instant) -> bool {
+        let usable = self.witness().is_usable();
+        if usable != self.was_usable.replace(usable) && usable {
+            self.since.set(Some(now));
+        }
+        usable
+    }
+
     pub(super) fn links(&self) -> &Links {
         &self.links
     }
@@ -118,7 +164,7 @@ impl Pool {
 
     /// Learns how long the endpoint took until it began to answer, where the balance asks for that.
     pub(crate) fn observe(&self, latency: Duration, now: Instant) {
-        if self.traits.timed {
+        if self.role.get().timed {
             self.latency.observe(latency, now);
         }
     }
@@ -129,12 +175,12 @@ impl Pool {
 
     /// What stands in a cookie for the endpoint, where cookies are set.
     pub(crate) fn cookie(&self) -> Option<u64> {
-        self.traits.cookie
+        self.role.get().cookie
     }
 
-    /// When it came; `None` where it has been there from the start.
+    /// When it came or came back; `None` where it has been there from the start.
     pub(crate) fn since(&self) -> Option<Instant> {
-        self.traits.since
+        self.since.get()
     }
 
     pub(crate) fn enter(&self) {
@@ -168,6 +214,11 @@ impl Pool {
         let shared = self.connector.expects_http2(self.links.are_known());
         let opener = shared.then(|| self.links.announce());
         let opened = self.connect(slot).await;
+        if let Err(error) = &opened
+            && !error.is_local()
+        {
+            self.witness().failed();
+        }
         if let (Some(opener), Err(error)) = (&opener, &opened) {
             opener.fail(error);
         }

@@ -125,8 +125,10 @@ impl RateLimiter {
     /// # Errors
     ///
     /// Why not.
+    #[inline]
     pub fn check(&self, call: &Call<'_>) -> Result<(), Rejection> {
-        self.try_admit(call, &Reading::of(&self.inner.shell.clock)).map(drop)
+        let (now, mut ticket) = (Reading::of(&self.inner.shell.clock), Ticket::BLANK);
+        if self.admit_at_once(call, &now, &mut ticket) { Ok(()) } else { self.enter(call, &now, None).map(drop) }
     }
 
     /// What is left of the limit.

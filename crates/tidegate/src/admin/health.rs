@@ -1,12 +1,14 @@
 //! `/healthz`: the state of the process as JSON.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tidegate_gateway::health::{self, EndpointReport, Report};
 use tidegate_gateway::stats::{LastReload, Registry};
 
 use super::{AdminState, Phase};
@@ -24,7 +26,7 @@ pub(super) async fn healthz(
     };
     let mut body = summary(phase, &state.registry);
     if is_verbose(query.as_deref()) {
-        body["details"] = details(&state.registry);
+        body["details"] = details(&state.registry, &state.health.reports());
     }
     (status, Json(body))
 }
@@ -55,8 +57,8 @@ fn last_reload(last: LastReload) -> Value {
     }
 }
 
-/// As many entries as the configuration has listeners and upstreams.
-fn details(registry: &Registry) -> Value {
+/// As many entries as the configuration has listeners, upstreams and endpoints.
+fn details(registry: &Registry, reports: &[Report]) -> Value {
     let (succeeded, failed) = registry.process().reloads();
     let access_log = registry.process().access_log();
     json!({
@@ -69,7 +71,7 @@ fn details(registry: &Registry) -> Value {
             "failed": access_log.failed(),
         },
         "listeners": listeners(registry),
-        "upstreams": upstreams(registry),
+        "upstreams": upstreams(registry, reports),
     })
 }
 
@@ -86,18 +88,62 @@ fn listeners(registry: &Registry) -> Vec<Value> {
     registry.listeners().iter().map(describe).collect()
 }
 
-fn upstreams(registry: &Registry) -> Vec<Value> {
+fn upstreams(registry: &Registry, reports: &[Report]) -> Vec<Value> {
     let describe = |series: &Arc<tidegate_gateway::stats::UpstreamSeries>| {
         let totals = series.totals();
+        // None for an upstream that only requests on an earlier configuration still use.
+        let report = reports.iter().find(|report| report.upstream == *series.labels());
+        let endpoints = report.map(|report| &*report.endpoints).unwrap_or_default();
         json!({
             "name": &**series.labels(),
             "requests_in_flight": totals.in_flight,
             "open_connections": totals.open,
             "idle_connections": totals.idle,
             "waiting_requests": totals.waiting,
+            "usable_endpoints": endpoints.iter().filter(|endpoint| endpoint.state.is_usable()).count(),
+            "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
         })
     };
     registry.upstreams().iter().map(describe).collect()
+}
+
+fn endpoint(endpoint: &EndpointReport) -> Value {
+    let last_probe = endpoint.last_probe.as_ref().map(|probe| {
+        json!({
+            "result": if probe.passed { "passed" } else { "failed" },
+            "detail": probe.detail,
+            "at": instant(probe.at),
+            "took_ms": u64::try_from(probe.took.as_millis()).unwrap_or(u64::MAX),
+        })
+    });
+    json!({
+        "address": &*endpoint.address,
+        "state": endpoint.state.as_str(),
+        "reason": reason(endpoint),
+        "since": instant(endpoint.since),
+        "returns_in_seconds": endpoint.ejected.map(|(_, remaining)| remaining.as_secs()),
+        "requests_in_flight": endpoint.totals.in_flight,
+        "succeeded": endpoint.totals.succeeded,
+        "failed": endpoint.totals.failed,
+        "failures_in_a_row": endpoint.failures_in_a_row,
+        "ejections": endpoint.ejections.iter().sum::<u64>(),
+        "probes": { "passed": endpoint.probes_passed, "failed": endpoint.probes_failed },
+        "last_probe": last_probe,
+    })
+}
+
+/// Why an endpoint gets no requests.
+fn reason(endpoint: &EndpointReport) -> Option<String> {
+    match endpoint.state {
+        health::State::Unchecked | health::State::Healthy => None,
+        health::State::Draining => Some("the configuration says so".to_owned()),
+        health::State::Ejected => endpoint.ejected.map(|(reason, _)| reason.as_str().to_owned()),
+        health::State::Unhealthy => Some("its probes fail".to_owned()),
+    }
+}
+
+fn instant(at: SystemTime) -> Option<String> {
+    Timestamp::try_from(at).map(|at| format!("{at:.3}")).ok()
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware;
 use axum::routing::get;
+use tidegate_gateway::health::Directory;
 use tidegate_gateway::stats::Registry;
 
 pub(crate) use readiness::{Phase, Readiness};
@@ -34,15 +35,21 @@ use crate::metrics::Exposition;
 pub(crate) struct AdminState {
     registry: Arc<Registry>,
     readiness: Arc<Readiness>,
+    health: Arc<Directory>,
     exposition: Exposition,
     host_names: Vec<String>,
 }
 
 impl AdminState {
     /// `host_names` are answered to in `Host`, besides IP addresses and `localhost`.
-    pub(crate) fn new(registry: Arc<Registry>, readiness: Arc<Readiness>, host_names: Vec<String>) -> Self {
-        let exposition = Exposition::new(Arc::clone(&registry));
-        Self { registry, readiness, exposition, host_names }
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        readiness: Arc<Readiness>,
+        health: Arc<Directory>,
+        host_names: Vec<String>,
+    ) -> Self {
+        let exposition = Exposition::new(Arc::clone(&registry), Arc::clone(&health));
+        Self { registry, readiness, health, exposition, host_names }
     }
 }
 

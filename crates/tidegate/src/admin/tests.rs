@@ -18,6 +18,7 @@ struct Server {
     address: SocketAddr,
     registry: Arc<Registry>,
     readiness: Arc<Readiness>,
+    health: Arc<Directory>,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<io::Result<()>>,
 }
@@ -26,8 +27,9 @@ impl Server {
     fn start(limits: Limits) -> Self {
         let registry = Arc::new(Registry::new(1));
         let readiness = Arc::new(Readiness::default());
+        let health = Arc::new(Directory::default());
         let names = vec!["gate.example".into()];
-        let router = router(AdminState::new(Arc::clone(&registry), Arc::clone(&readiness), names));
+        let router = router(AdminState::new(Arc::clone(&registry), Arc::clone(&readiness), Arc::clone(&health), names));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
@@ -35,7 +37,7 @@ impl Server {
             let _ = stopped.await;
         };
         let ended = tokio::spawn(serve(listener, router, limits, shutdown));
-        Self { address, registry, readiness, stop, ended }
+        Self { address, registry, readiness, health, stop, ended }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -141,6 +143,30 @@ fn verbose_health_lists_listeners_and_upstreams() {
         assert_eq!(details["upstreams"][0]["open_connections"], 1);
         assert_eq!(details["listeners"][0]["name"], "[::]:80");
         assert_eq!(details["listeners"][0]["open_connections"], 1);
+    });
+}
+
+#[test]
+fn verbose_health_lists_endpoints() {
+    use tidegate_gateway::config::check;
+    use tidegate_gateway::snapshot::Snapshot;
+    run(async {
+        let server = Server::start(Limits::default());
+        let document = serde_json::from_value(serde_json::json!({
+            "listeners": [{ "address": "127.0.0.1:0" }],
+            "upstreams": { "app": { "endpoints": ["10.0.0.1:80", { "address": "10.0.0.2:80", "drain": true }] } },
+        }));
+        let plan = check(&document.expect("a document"), std::path::Path::new("")).expect("a plan").plan;
+        let snapshot = Snapshot::build(plan, &server.registry, None).expect("nothing is read from files");
+        server.health.publish(snapshot.health());
+        let upstream = server.get("/healthz?verbose").await.json()["details"]["upstreams"][0].clone();
+        assert_eq!(upstream["usable_endpoints"], 1);
+        let (first, second) = (&upstream["endpoints"][0], &upstream["endpoints"][1]);
+        assert_eq!((&first["address"], &first["state"]), (&"10.0.0.1:80".into(), &"unchecked".into()));
+        assert_eq!((&second["address"], &second["state"]), (&"10.0.0.2:80".into(), &"draining".into()));
+        assert_eq!((&first["reason"], &first["last_probe"]), (&Value::Null, &Value::Null));
+        assert_eq!(second["reason"], "the configuration says so");
+        assert!(first["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{first}");
     });
 }
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::{explain, print};
+use super::{print, show};
 use crate::config::{Diagnostics, Loaded, load};
 
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ pub(super) fn run(options: &Options) -> ExitCode {
     let printed = match options.format {
         Format::Json => print(&format!("{:#}\n", report(options, found, valid))),
         Format::Text => {
-            explain(found);
+            show(found);
             result.as_ref().map_or(ExitCode::FAILURE, |loaded| print(&summary(options, loaded)))
         }
     };

@@ -152,6 +152,8 @@ fn scalar(schema: &Value) -> String {
             (Value::Number(min), Value::Number(max)) => format!("{min} to {max}"),
             _ => "whole number".to_owned(),
         },
+        // A map without options.
+        (None, Some("object")) => "`{}`".to_owned(),
         _ => "text".to_owned(),
     }
 }
@@ -170,6 +172,7 @@ fn default(name: &str, option: &Value, map: &Value) -> String {
 
 fn shown(value: &Value) -> String {
     match value {
+        Value::String(text) if text.is_empty() => "`\"\"`".to_owned(),
         Value::String(text) => format!("`{text}`"),
         value => format!("`{value}`"),
     }

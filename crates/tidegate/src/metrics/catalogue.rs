@@ -110,4 +110,15 @@ catalogue! {
         "Connections that wait in the pool.";
     UPSTREAM_WAITING_REQUESTS = Gauge "upstream_waiting_requests" None, ["upstream"],
         "Requests that wait for a connection.";
+
+    ENDPOINT_STATE = Gauge "endpoint_state" None, ["upstream", "endpoint", "state"],
+        "1 for the state that an endpoint is in (unchecked, healthy, unhealthy, ejected or draining), 0 for the others.";
+    ENDPOINT_ATTEMPTS = Counter "endpoint_attempts" None, ["upstream", "endpoint", "result"],
+        "Attempts that an endpoint answered (succeeded), or that count as a failure for its ejection (failed).";
+    ENDPOINT_IN_FLIGHT = Gauge "endpoint_requests_in_flight" None, ["upstream", "endpoint"],
+        "Requests that have a connection to an endpoint.";
+    ENDPOINT_EJECTIONS = Counter "endpoint_ejections" None, ["upstream", "endpoint", "reason"],
+        "Ejections of an endpoint, for failures in a row (consecutive_failures) or for being worse than the others (success_rate).";
+    ENDPOINT_PROBES = Counter "endpoint_probes" None, ["upstream", "endpoint", "result"],
+        "Probes of an endpoint that passed or failed.";
 }

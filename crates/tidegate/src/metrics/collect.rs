@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use tidegate_gateway::health::{Directory, Reason, Report, State};
 use tidegate_gateway::stats::{
     BUCKETS, CodeClass, HistogramTotals, ListenerTotals, Registry, RouteLabels, RouteTotals, UpstreamTotals,
     bucket_bounds,
@@ -18,11 +19,12 @@ use super::catalogue::{self, Metric};
 #[derive(Debug)]
 pub(super) struct Source {
     registry: Arc<Registry>,
+    health: Arc<Directory>,
 }
 
 impl Source {
-    pub(super) fn new(registry: Arc<Registry>) -> Self {
-        Self { registry }
+    pub(super) fn new(registry: Arc<Registry>, health: Arc<Directory>) -> Self {
+        Self { registry, health }
     }
 }
 
@@ -37,7 +39,8 @@ impl Collector for Source {
         routes(&mut encoder, &totals)?;
         let series = self.registry.upstreams();
         let totals: Vec<_> = series.iter().map(|series| (&**series.labels(), series.totals())).collect();
-        upstreams(&mut encoder, &totals)
+        upstreams(&mut encoder, &totals)?;
+        endpoints(&mut encoder, &self.health.reports())
     }
 }
 
@@ -139,6 +142,38 @@ fn upstreams(encoder: &mut DescriptorEncoder<'_>, all: &Read<&str, UpstreamTotal
     gauges(encoder, &catalogue::UPSTREAM_OPEN_CONNECTIONS, all, |totals| totals.open)?;
     gauges(encoder, &catalogue::UPSTREAM_IDLE_CONNECTIONS, all, |totals| totals.idle)?;
     gauges(encoder, &catalogue::UPSTREAM_WAITING_REQUESTS, all, |totals| totals.waiting)
+}
+
+fn endpoints(encoder: &mut DescriptorEncoder<'_>, reports: &[Report]) -> fmt::Result {
+    let all = || reports.iter().flat_map(|report| report.endpoints.iter().map(|it| (&*report.upstream, it)));
+    let mut family = open(encoder, &catalogue::ENDPOINT_STATE)?;
+    for (upstream, endpoint) in all() {
+        for state in State::ALL {
+            let is = u64::from(state == endpoint.state);
+            family.gauge([upstream, &endpoint.address, state.as_str()], is)?;
+        }
+    }
+    let mut family = open(encoder, &catalogue::ENDPOINT_ATTEMPTS)?;
+    for (upstream, endpoint) in all() {
+        family.counter([upstream, &endpoint.address, "succeeded"], endpoint.totals.succeeded)?;
+        family.counter([upstream, &endpoint.address, "failed"], endpoint.totals.failed)?;
+    }
+    let mut family = open(encoder, &catalogue::ENDPOINT_IN_FLIGHT)?;
+    for (upstream, endpoint) in all() {
+        family.gauge([upstream, &endpoint.address], endpoint.totals.in_flight)?;
+    }
+    let mut family = open(encoder, &catalogue::ENDPOINT_EJECTIONS)?;
+    for (upstream, endpoint) in all() {
+        for (reason, count) in Reason::ALL.into_iter().zip(endpoint.ejections) {
+            family.counter([upstream, &endpoint.address, reason.as_str()], count)?;
+        }
+    }
+    let mut family = open(encoder, &catalogue::ENDPOINT_PROBES)?;
+    for (upstream, endpoint) in all() {
+        family.counter([upstream, &endpoint.address, "passed"], endpoint.probes_passed)?;
+        family.counter([upstream, &endpoint.address, "failed"], endpoint.probes_failed)?;
+    }
+    Ok(())
 }
 
 /// A family of counters with the series' name as its only label.

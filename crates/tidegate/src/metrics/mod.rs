@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry as Encoding;
+use tidegate_gateway::health::Directory;
 use tidegate_gateway::stats::Registry;
 
 pub(crate) use negotiate::Format;
@@ -23,9 +24,9 @@ pub(crate) struct Exposition {
 }
 
 impl Exposition {
-    pub(crate) fn new(registry: Arc<Registry>) -> Self {
+    pub(crate) fn new(registry: Arc<Registry>, health: Arc<Directory>) -> Self {
         let mut encoding = Encoding::default();
-        encoding.register_collector(Box::new(collect::Source::new(registry)));
+        encoding.register_collector(Box::new(collect::Source::new(registry, health)));
         Self { encoding }
     }
 
@@ -47,9 +48,12 @@ impl Exposition {
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
+    use std::path::Path;
     use std::time::{Duration, SystemTime};
 
     use prometheus_client::metrics::MetricType;
+    use tidegate_gateway::config::check;
+    use tidegate_gateway::snapshot::Snapshot;
     use tidegate_gateway::stats::{Failure, Protocol};
 
     use super::*;
@@ -70,7 +74,21 @@ mod tests {
         let listener = registry.listener("127.0.0.1:8080").meter(0);
         listener.request(Protocol::H2);
         let held = (upstream.sent(), upstream.connected(), listener.accepted());
-        (Exposition::new(registry), (route, held))
+        let health = directory(&registry);
+        (Exposition::new(registry, health), (route, held))
+    }
+
+    /// What is known of two endpoints of which one drains.
+    fn directory(registry: &Registry) -> Arc<Directory> {
+        let document = serde_json::from_value(serde_json::json!({
+            "listeners": [{ "address": "127.0.0.1:0" }],
+            "upstreams": { "app": { "endpoints": ["10.0.0.1:80", { "address": "10.0.0.2:80", "drain": true }] } },
+        }));
+        let checked = check(&document.expect("a document"), Path::new("")).expect("a plan");
+        let snapshot = Snapshot::build(checked.plan, registry, None).expect("nothing is read from files");
+        let directory = Directory::default();
+        directory.publish(snapshot.health());
+        Arc::new(directory)
     }
 
     /// The names and labels of all samples, without the suffixes and the label that histograms add.
@@ -117,6 +135,10 @@ mod tests {
             r#"tidegate_upstream_requests_in_flight{upstream="app"} 1"#,
             r#"tidegate_listener_requests_total{listener="127.0.0.1:8080",protocol="h2"} 1"#,
             r#"tidegate_config_reloads_total{result="failure"} 1"#,
+            r#"tidegate_endpoint_state{upstream="app",endpoint="10.0.0.1:80",state="unchecked"} 1"#,
+            r#"tidegate_endpoint_state{upstream="app",endpoint="10.0.0.2:80",state="unchecked"} 0"#,
+            r#"tidegate_endpoint_state{upstream="app",endpoint="10.0.0.2:80",state="draining"} 1"#,
+            r#"tidegate_endpoint_probes_total{upstream="app",endpoint="10.0.0.1:80",result="passed"} 0"#,
             "tidegate_config_generation 1",
             "tidegate_config_last_reload_successful 0",
             "tidegate_config_last_reload_success_timestamp_seconds 1700000000.0",
@@ -141,7 +163,7 @@ mod tests {
     fn hostile_names_stay_inside_their_label() {
         let registry = Arc::new(Registry::new(1));
         let route = registry.route("a\"} 1\nevil_total 9", Some("\\"));
-        let text = Exposition::new(registry).render(Format::Classic).expect("text");
+        let text = Exposition::new(registry, Arc::default()).render(Format::Classic).expect("text");
         assert!(text.contains(r#"{route="a\"} 1\nevil_total 9",upstream="\\",code_class="2xx"} 0"#), "{text}");
         assert!(!text.lines().any(|line| line.starts_with("evil")), "{text}");
         drop(route);

@@ -6,11 +6,12 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_gateway::config::Plan;
+use tidegate_gateway::health::PROBES;
 
 /// Files that are open besides those of workers: signals, the watch over files, logs, admin clients.
 const PROCESS_FILES: usize = 24;
 
-/// Files of a worker besides its listening sockets: what its runtime waits on.
+/// Files of a worker besides its listening sockets, and of the thread that probes: what a runtime waits on.
 const WORKER_FILES: usize = 4;
 
 /// Raises the soft limit of open files to the hard one. The soft limit is low (1024 as a rule) only for the
@@ -41,8 +42,10 @@ pub(super) fn fit_open_files(plan: &mut Plan) {
 
 /// Lowers the listeners' limits, each in proportion, where `limit` files do not suffice. Returns whether it had to.
 fn fit(plan: &mut Plan, limit: usize) -> bool {
+    let health = WORKER_FILES + if is_probing(plan) { PROBES } else { 0 };
     let per_worker = plan.listeners.len().saturating_add(WORKER_FILES);
-    let left = limit.saturating_sub(PROCESS_FILES).saturating_sub(plan.workers.get().saturating_mul(per_worker));
+    let left =
+        limit.saturating_sub(PROCESS_FILES + health).saturating_sub(plan.workers.get().saturating_mul(per_worker));
     let pools = upstream_connections(plan);
     // Either half of the files is for upstreams, or the pools never take as many.
     let most = left.saturating_sub(pools).max(left / 2);
@@ -60,6 +63,11 @@ fn fit(plan: &mut Plan, limit: usize) -> bool {
 /// Clients that all listeners together let in.
 fn clients(plan: &Plan) -> usize {
     plan.listeners.iter().map(|listener| listener.limits.connections).fold(0, usize::saturating_add)
+}
+
+/// Whether endpoints are asked for their health, with a connection each time.
+fn is_probing(plan: &Plan) -> bool {
+    plan.upstreams.iter().any(|upstream| upstream.health_check.is_some())
 }
 
 /// Connections that all pools together may hold.
@@ -95,7 +103,7 @@ upstreams: { app: { endpoints: [ 127.0.0.1:3 ], pool: { max_connections: 500 } }
 
     #[test]
     fn clients_leave_files_for_upstreams() {
-        let own = PROCESS_FILES + 2 * (WORKER_FILES + 2);
+        let own = PROCESS_FILES + WORKER_FILES + 2 * (WORKER_FILES + 2);
         assert_eq!(fitted(own + 5000), None);
         assert_eq!(fitted(own + 4999), Some([2999, 999]));
         assert_eq!(fitted(own + 1600), Some([600, 200]), "half, as the pools could take the other half");

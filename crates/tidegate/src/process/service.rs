@@ -64,7 +64,8 @@ impl Service {
 
     fn serve_admin(&self, socket: AdminSocket) -> AdminServer {
         let names = self.plan().admin.iter().flat_map(|admin| admin.hosts.clone()).collect();
-        let state = AdminState::new(Arc::clone(&self.registry), Arc::clone(&self.readiness), names);
+        let health = Arc::clone(self.gateway.health());
+        let state = AdminState::new(Arc::clone(&self.registry), Arc::clone(&self.readiness), health, names);
         AdminServer::start(socket, state)
     }
 

@@ -11,6 +11,7 @@ mod faults;
 mod floods;
 mod framing;
 mod heads;
+mod health;
 mod http2;
 mod http2_faults;
 mod hygiene;

@@ -48,7 +48,7 @@ fn generation(gateway: &Gateway) -> String {
     RawClient::connect(gateway.address(0)).get("/generation").text()
 }
 
-fn is_reloaded(line: &LogLine) -> bool {
+pub(crate) fn is_reloaded(line: &LogLine) -> bool {
     line.says("reloaded")
 }
 
@@ -56,7 +56,7 @@ fn is_refused(line: &LogLine) -> bool {
     line.says("reload failed, the configuration in force stays")
 }
 
-fn reload(gateway: &Gateway, outcome: fn(&LogLine) -> bool) -> LogLine {
+pub(crate) fn reload(gateway: &Gateway, outcome: fn(&LogLine) -> bool) -> LogLine {
     let before = gateway.log_length();
     gateway.signal(Signal::HUP);
     gateway.wait_for_log_after(before, "the outcome of a reload", outcome)

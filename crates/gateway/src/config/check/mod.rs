@@ -4,6 +4,7 @@
 //! records why it cannot. A part that fails never stops the others from being looked at.
 
 mod balance;
+mod health;
 mod listener;
 mod names;
 mod operations;

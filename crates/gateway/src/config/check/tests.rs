@@ -6,7 +6,9 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::plan::{Action, BodyLimit, EndpointHost, HostPattern, PathPattern, Test, UpstreamProtocol};
+use crate::config::plan::{
+    Action, BodyLimit, EndpointHost, HostPattern, PathPattern, Probe, ProbeMethod, Test, UpstreamProtocol,
+};
 
 /// A document with one listener and one upstream, and these keys over them.
 fn document(changes: Value) -> Document {
@@ -166,6 +168,38 @@ fn one_mistake_gives_one_problem() {
             "upstreams.app.endpoints: needs at least one endpoint",
         ),
         (
+            json!({ "upstreams": { "app": { "endpoints": [{ "address": "app:80", "drain": true }] } } }),
+            "upstreams.app.endpoints: every endpoint drains, so that none is left for requests",
+        ),
+        (
+            upstream("health_check", json!({ "interval": "1s" })),
+            "upstreams.app.health_check: has none of `path`, `tcp` and `grpc`",
+        ),
+        (
+            upstream("health_check", json!({ "path": "/", "tcp": {} })),
+            "upstreams.app.health_check: has more than one of `path`, `tcp` and `grpc`",
+        ),
+        (
+            upstream("health_check", json!({ "path": "health" })),
+            "upstreams.app.health_check.path: `health` is not a path to ask for",
+        ),
+        (
+            upstream("health_check", json!({ "path": "/a b" })),
+            "upstreams.app.health_check.path: `/a b` is not a path to ask for",
+        ),
+        (
+            upstream("health_check", json!({ "path": "/", "host": "a b" })),
+            "upstreams.app.health_check.host: `a b` is not a host: the host is not a name of letters, digits, '-', '.' and '_'",
+        ),
+        (
+            upstream("health_check", json!({ "tcp": {}, "expect": [200] })),
+            "upstreams.app.health_check.expect: `expect` is of use with `path` only",
+        ),
+        (
+            upstream("health_check", json!({ "grpc": {} })),
+            "upstreams.app.health_check.grpc: gRPC is spoken over HTTP/2, and this upstream speaks HTTP/1",
+        ),
+        (
             json!({
                 "upstreams": { "a b": { "endpoints": ["app:80"] } },
                 "routes": [{ "upstream": "a b" }],
@@ -300,6 +334,45 @@ fn actions_are_resolved() {
     };
     assert_eq!(redirect.host.as_deref(), Some("example.test:8443"));
     assert_eq!(redirect.status, StatusCode::TEMPORARY_REDIRECT);
+}
+
+#[test]
+fn outliers_are_ejected_unless_somebody_says_otherwise() {
+    let outlier = |upstream: Value| {
+        let mut upstream = upstream;
+        upstream["endpoints"] = json!(["app:80"]);
+        checked(json!({ "upstreams": { "app": upstream } })).plan.upstreams[0].outlier.clone()
+    };
+    let default = outlier(json!({})).expect("it is on");
+    assert_eq!((default.consecutive_failures, default.max_ejected), (Some(5), 50));
+    assert_eq!((default.base_ejection, default.max_ejection), (Duration::from_secs(30), Duration::from_secs(300)));
+    let is_failure = |status| default.failure_statuses.iter().any(|range| range.contains(status));
+    assert_eq!([500, 501, 502, 503, 504, 505].map(is_failure), [false, false, true, true, true, false]);
+    let rate = default.success_rate.expect("it is on");
+    assert_eq!((rate.min_hosts, rate.min_requests, rate.stdev_factor), (5, 100, 1.9));
+    assert_eq!(outlier(json!({ "outlier": "off" })), None);
+    let changed = json!({ "outlier": { "consecutive_failures": "off", "base_ejection": "1h", "success_rate": "off" } });
+    let changed = outlier(changed).expect("it is on");
+    assert_eq!((changed.consecutive_failures, changed.success_rate), (None, None));
+    assert_eq!(changed.max_ejection, Duration::from_secs(3600), "never less than the first one");
+}
+
+#[test]
+fn a_health_check_has_the_defaults_that_are_documented() {
+    let check = |check: Value| {
+        let upstream = json!({ "endpoints": ["app:80"], "protocol": "http2", "health_check": check });
+        checked(json!({ "upstreams": { "app": upstream } })).plan.upstreams[0].health_check.clone().expect("it is on")
+    };
+    let http = check(json!({ "path": "/health" }));
+    assert_eq!((http.interval, http.timeout), (Duration::from_secs(5), Duration::from_secs(1)));
+    assert_eq!((http.unhealthy_after, http.healthy_after), (3, 1));
+    let Probe::Http { path, host, method, expect } = http.probe else { panic!("an HTTP probe") };
+    assert_eq!((&*path, host, method), ("/health", None, ProbeMethod::Get));
+    assert!(expect.len() == 1 && expect[0].contains(204) && !expect[0].contains(300));
+    assert_eq!(check(json!({ "tcp": {} })).probe, Probe::Tcp);
+    assert_eq!(check(json!({ "grpc": { "service": "a.B" } })).probe, Probe::Grpc { service: "a.B".into() });
+    let slow = check(json!({ "tcp": {}, "interval": "1h" }));
+    assert_eq!(slow.max_interval, slow.interval, "never less than the interval");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use super::balance::balance;
 use super::listener::certificate;
 use super::values::{address_of, file};
-use super::{Findings, Flaw, all, names};
+use super::{Findings, Flaw, all, health, names};
 use crate::authority;
 use crate::config::document;
 use crate::config::plan::{
@@ -41,6 +41,9 @@ fn upstream(
         None => Some(None),
     };
     let protocol = protocol(written, &at.key("protocol"), found);
+    let spoken = protocol.unwrap_or(written.protocol);
+    let health_check = written.health_check.as_ref();
+    let health_check = health_check.map(|check| health::health_check(check, spoken, &at.key("health_check"), found));
     let verified = tls.iter().flatten().any(|tls| tls.server_name.is_none());
     if let Some(endpoints) = endpoints.as_ref().filter(|_| verified) {
         named(endpoints, &at.key("endpoints"), found);
@@ -50,10 +53,12 @@ fn upstream(
         endpoints: endpoints?,
         balance: balance?,
         slow_start: written.slow_start.0.map(Period::duration).unwrap_or_default(),
-        panic_threshold: written.panic_threshold.value(),
+        panic_threshold: written.panic_threshold.hundredths(),
         protocol: protocol?,
         tls: tls?,
         host: written.host,
+        health_check: health_check.map_or(Some(None), |check| check.map(Some))?,
+        outlier: health::outlier(&written.outlier),
         pool: pool(&written.pool),
         timeouts: timeouts(&written.timeouts),
     })
@@ -64,6 +69,7 @@ fn endpoints(written: &[document::Endpoint], at: &DocumentPath, found: &mut Find
         found.error(Problem::new(at.clone(), "needs at least one endpoint"));
     }
     let endpoints = found.list(at, written, endpoint)?;
+    health::someone_serves(&endpoints, at, found);
     for (index, endpoint) in endpoints.iter().enumerate() {
         let same = |other: &Endpoint| (&other.host, other.port) == (&endpoint.host, endpoint.port);
         if endpoints[..index].iter().any(same) {
@@ -93,6 +99,7 @@ fn endpoint(written: &document::Endpoint) -> Result<Endpoint, Flaw> {
         port: authority.port.ok_or_else(|| flaw("there is no port"))?,
         weight: written.weight.value(),
         tier: u8::try_from(written.tier.value()).unwrap_or(u8::MAX),
+        drain: written.drain,
     })
 }
 
@@ -189,7 +196,8 @@ mod tests {
 
     fn parse(address: &str) -> Result<Endpoint, Flaw> {
         use crate::config::units::Count;
-        endpoint(&document::Endpoint { address: address.to_owned(), weight: Count::of(1), tier: Count::of(0) })
+        let (weight, tier) = (Count::of(1), Count::of(0));
+        endpoint(&document::Endpoint { address: address.to_owned(), weight, tier, drain: false })
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! types are the reference that users read, through the JSON Schema.
 
 mod balance;
+mod health;
 mod listener;
 mod operations;
 mod route;
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use balance::{Algorithm, Balance, KeyedBalance, Maglev, SameSite, StickyCookie};
+pub use health::{GrpcCheck, HealthCheck, Outlier, ProbeMethod, SuccessRate, TcpCheck};
 pub use listener::{
     BodyRate, Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, Ping, ProxyProtocol, Timeout,
     TlsVersion,

@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::{Balance, Certificate, Timeout};
+use super::{Balance, Certificate, HealthCheck, Outlier, Timeout};
 use crate::config::units::{Count, DAY, OrOff, OrUnlimited, Percent, Period};
 
 /// One service, offered by one or several endpoints.
@@ -31,7 +31,7 @@ pub struct Upstream {
     /// When fewer endpoints of a tier than this share are usable, all of them are tried: what says that so
     /// many are ill is more likely wrong itself. By default that is when none is left; `0%` is never.
     #[serde(default = "none_left")]
-    pub panic_threshold: Percent,
+    pub panic_threshold: Percent<0, 100>,
 
     /// What is spoken to the endpoints.
     #[serde(default)]
@@ -44,6 +44,15 @@ pub struct Upstream {
     /// Which `Host` the endpoints see.
     #[serde(default)]
     pub host: HostField,
+
+    /// Questions that the gateway asks each endpoint by itself, to keep requests from one that does not answer them.
+    /// Left out, none are asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
+
+    /// When an endpoint gets no requests for a while because of how it answered others; or `off`.
+    #[serde(default = "outlier")]
+    pub outlier: OrOff<Outlier>,
 
     /// Bounds on connections and on waiting for one.
     #[serde(default)]
@@ -58,11 +67,15 @@ fn at_once() -> OrOff<Timeout> {
     OrOff(None)
 }
 
-fn none_left() -> Percent {
+fn none_left() -> Percent<0, 100> {
     Percent::of(1)
 }
 
-/// A place that offers the service: `host:port`, or the same with a weight and a tier.
+fn outlier() -> OrOff<Outlier> {
+    OrOff(Some(Outlier::default()))
+}
+
+/// A place that offers the service: `host:port`, or a map with more about it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Endpoint {
     /// Host name or IP address, and port: `app.internal:8080`, `10.0.0.7:80`, `[::1]:80`.
@@ -73,13 +86,16 @@ pub struct Endpoint {
 
     /// When it is used: endpoints of tier 1 are when no endpoint of tier 0 can be, and so on.
     pub tier: Count<0, 255>,
+
+    /// Whether it gets no new requests. Those that it has are finished.
+    pub drain: bool,
 }
 
 /// The longer of the two ways to write an endpoint.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "WeightedEndpoint")]
-#[schemars(description = "An endpoint with its weight and tier.")]
+#[schemars(description = "An endpoint, and what there is to say about it.")]
 struct Weighted {
     /// Host name or IP address, and port: `app.internal:8080`, `10.0.0.7:80`, `[::1]:80`.
     address: String,
@@ -91,6 +107,10 @@ struct Weighted {
     /// When it is used: endpoints of tier 1 are when no endpoint of tier 0 can be, and so on.
     #[serde(default = "first")]
     tier: Count<0, 255>,
+
+    /// Whether it gets no new requests. Those that it has are finished.
+    #[serde(default)]
+    drain: bool,
 }
 
 fn one() -> Count<1, 1000> {
@@ -107,16 +127,16 @@ impl<'de> Visitor<'de> for EndpointVisitor {
     type Value = Endpoint;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`host:port`, or a map with `address`, `weight` and `tier`")
+        f.write_str("`host:port`, or a map with `address`")
     }
 
     fn visit_str<E: Error>(self, address: &str) -> Result<Endpoint, E> {
-        Ok(Endpoint { address: address.to_owned(), weight: one(), tier: first() })
+        Ok(Endpoint { address: address.to_owned(), weight: one(), tier: first(), drain: false })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Endpoint, A::Error> {
-        let Weighted { address, weight, tier } = Weighted::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(Endpoint { address, weight, tier })
+        let Weighted { address, weight, tier, drain } = Weighted::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Endpoint { address, weight, tier, drain })
     }
 }
 
@@ -134,7 +154,7 @@ impl JsonSchema for Endpoint {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let weighted = generator.subschema_for::<Weighted>();
         json_schema!({
-            "description": "A place that offers the service: `host:port`, or the same with a weight and a tier.",
+            "description": "A place that offers the service: `host:port`, or a map with more about it.",
             "anyOf": [{ "type": "string" }, weighted],
         })
     }

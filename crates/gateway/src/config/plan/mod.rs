@@ -4,6 +4,7 @@
 //! refers only to things that exist; defaults and overrides are already applied. Times are [`Duration`](std::time::Duration)s,
 //! sizes are bytes, and an `Option` that is `None` means *off* or *unlimited*.
 
+mod health;
 mod listener;
 mod operations;
 mod route;
@@ -11,6 +12,7 @@ mod upstream;
 
 use std::num::NonZeroUsize;
 
+pub use health::{HealthCheck, Outlier, Probe, SuccessRate};
 pub use listener::{
     Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, MinimumRate, Ping, ProxyProtocol,
 };
@@ -25,7 +27,8 @@ pub use upstream::{
 
 /// What cannot be written wrongly is in the plan as it is written.
 pub use super::document::{
-    Format, Forwarded, Headers, HostField, Log, LogLevel, Reload, SameSite, Scheme, TlsVersion, UpstreamProtocol,
+    Format, Forwarded, Headers, HostField, Log, LogLevel, ProbeMethod, Reload, SameSite, Scheme, TlsVersion,
+    UpstreamProtocol,
 };
 
 /// A whole configuration, checked.

@@ -9,27 +9,31 @@ use std::time::Duration;
 use http::HeaderName;
 use rustls::pki_types::ServerName;
 
-use super::{Certificate, HostField, SameSite, UpstreamProtocol};
+use super::{Certificate, HealthCheck, HostField, Outlier, SameSite, UpstreamProtocol};
 
 /// One service and the endpoints that offer it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Upstream {
     /// Its name, unique in the plan.
     pub name: Arc<str>,
-    /// Its endpoints in written order; at least one.
+    /// Its endpoints in written order; at least one, of which one does not drain.
     pub endpoints: Vec<Endpoint>,
     /// How an endpoint is chosen for a request.
     pub balance: Balance,
     /// How long an endpoint that has just come takes until it is given all of its load; zero is at once.
     pub slow_start: Duration,
     /// In percent: fewer usable endpoints than this, and health is ignored; 0 is never.
-    pub panic_threshold: u8,
+    pub panic_threshold: u32,
     /// What is spoken to the endpoints.
     pub protocol: UpstreamProtocol,
     /// TLS to the endpoints; `None` for plain text. `Auto` is never without.
     pub tls: Option<UpstreamTls>,
     /// Which `Host` the endpoints see.
     pub host: HostField,
+    /// What the gateway asks each endpoint by itself; `None` is nothing.
+    pub health_check: Option<HealthCheck>,
+    /// When an endpoint is ejected for how it answers requests; `None` is never.
+    pub outlier: Option<Outlier>,
     /// Bounds on connections and on waiting for one.
     pub pool: Pool,
     /// Bounds on waiting for an endpoint.
@@ -47,6 +51,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// Endpoints of a higher tier are used when no endpoint of a lower one can be; 0 to 255.
     pub tier: u8,
+    /// Whether it gets no new requests.
+    pub drain: bool,
 }
 
 /// How an endpoint is chosen.

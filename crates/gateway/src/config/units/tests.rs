@@ -90,14 +90,35 @@ fn a_list_of_one_may_be_its_item() {
 }
 
 #[test]
-fn shares_are_read_in_percent() {
-    for (written, number) in [("0%", 0), ("1%", 1), ("050%", 50), ("100%", 100)] {
-        assert_eq!(read(json!(written)), Ok(Percent::of(number)), "{written}");
+fn shares_are_read_with_their_sign() {
+    type Share = Percent<0, 100>;
+    assert_eq!(read::<Share>(json!("50%")).map(Share::hundredths), Ok(50));
+    assert_eq!(Share::of(7).to_string(), "7%");
+    assert_eq!(read::<Share>(json!("101%")), Err("`101%` is not from 0% to 100%".to_owned()));
+    for wrong in [json!(50), json!("50"), json!("%"), json!("-1%"), json!("+1%"), json!("0.5"), json!("1.5%")] {
+        assert!(read::<Share>(wrong.clone()).is_err(), "{wrong}");
     }
-    for wrong in
-        [json!("101%"), json!("50"), json!("%"), json!("-1%"), json!("+5%"), json!("0.5%"), json!(50), json!("256%")]
-    {
-        assert!(read::<Percent>(wrong.clone()).is_err(), "{wrong}");
+}
+
+#[test]
+fn factors_are_numbers_with_decimals() {
+    type Deviations = Factor<100, 10_000>;
+    for (written, value) in [(json!(1.9), 1.9), (json!(2), 2.0), (json!(0.1), 0.1), (json!(10), 10.0)] {
+        assert_eq!(read::<Deviations>(written).map(Deviations::value), Ok(value));
     }
-    assert_eq!(serde_json::to_value(Percent::of(7)).ok(), Some(json!("7%")));
+    for wrong in [json!(0), json!(10.1), json!(-1), json!("1.9"), json!(1e300)] {
+        assert!(read::<Deviations>(wrong.clone()).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn statuses_are_one_or_a_range() {
+    let range: Statuses = read(json!("200-299")).expect("a range");
+    assert!(range.contains(200) && range.contains(299) && !range.contains(199) && !range.contains(300));
+    assert_eq!(range.to_string(), "200-299");
+    assert_eq!(read(json!(503)), Ok(Statuses::of(503, 503)));
+    assert_eq!(serde_json::to_value(Statuses::of(503, 503)).expect("written"), json!(503));
+    for wrong in [json!(199), json!(600), json!("299-200"), json!("2xx"), json!("+200"), json!("200-"), json!("")] {
+        assert!(read::<Statuses>(wrong.clone()).is_err(), "{wrong}");
+    }
 }

@@ -188,8 +188,8 @@ fn mistakes_in_a_balance_are_said_at_their_place() {
             "balance: { sticky_cookie: { name: a, key: \"\" } }",
             "4:45 balance.sticky_cookie.key: an empty key hides nothing | leave it out, or write a secret",
         ),
-        ("panic_threshold: 50", "4:20 panic_threshold: expected a share from `0%` to `100%`, found the number `50`"),
-        ("panic_threshold: 101%", "4:20 panic_threshold: expected a share from `0%` to `100%`, found `101%`"),
+        ("panic_threshold: 50", "4:20 panic_threshold: expected a share such as `50%`, found the number `50`"),
+        ("panic_threshold: 101%", "4:20 panic_threshold: `101%` is not from 0% to 100%"),
         ("slow_start: 0s", "4:15 slow_start: `0s` is not from 1ms to 24h"),
     ] {
         let text = format!(

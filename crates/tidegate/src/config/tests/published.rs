@@ -96,6 +96,7 @@ fn the_example_has_the_defaults_that_it_claims() {
     assert_eq!(&*shown.name, "app");
     assert_eq!(shown.pool, default.pool);
     assert_eq!(shown.timeouts, default.timeouts);
+    assert_eq!(shown.outlier, default.outlier);
     let (shown, default) = (example.document, minimal.document);
     assert_eq!(shown.admin, default.admin);
     assert_eq!(shown.headers, default.headers);
