@@ -57,29 +57,58 @@ impl<'p> Explainer<'p> {
         Ok(Self { plan, router: Router::new(&matches)? })
     }
 
+    /// The route that answers a request from `client`, of which this is the head as HTTP/1.1 has it, up to the empty line.
+    ///
+    /// # Errors
+    /// The request is refused before any route is looked for.
+    pub fn answering(&self, head: &[u8], client: IpAddr) -> Result<Option<&'p Route>, Fault> {
+        let read = Read::new(head)?;
+        Ok(self.router.find(&read.question(client)).map(|route| &self.plan.routes[route]))
+    }
+
     /// Explains what becomes of a request from `client`, of which this is the head as HTTP/1.1 has it, up to the empty
     /// line.
     ///
     /// # Errors
     /// The request is refused before any route is looked for.
     pub fn explain(&self, head: &[u8], client: IpAddr) -> Result<Explanation<'_>, Fault> {
+        let read = Read::new(head)?;
+        let question = read.question(client);
+        let path = question.path().to_owned();
+        let verdicts = self.router.explain(&question).into_iter();
+        let routes: Vec<_> = verdicts.map(|verdict| (&self.plan.routes[verdict.route], verdict.mismatch)).collect();
+        let refusal = match answering(&routes) {
+            Some(route) => admit_path(route.allow, read.separators).err(),
+            None => Some(Fault::NoRoute),
+        };
+        Ok(Explanation { host: read.host, path, routes, refusal })
+    }
+}
+
+/// A head that was read.
+struct Read {
+    request: RequestHead,
+    host: String,
+    /// How long the path in the target is.
+    path: usize,
+    separators: Separators,
+}
+
+impl Read {
+    fn new(head: &[u8]) -> Result<Self, Fault> {
         let mut request = RequestHead::default();
         // What ends too early has no end at all.
         parse::request(head, &LIMITS, &mut request)
             .map_err(Fault::Refused)?
             .ok_or(Fault::Refused(parse::Refusal::HeadTooLarge))?;
-        let (mut host, mut length, mut separators) = (String::new(), 0, Separators::default());
-        if let Some(target) = read_target(&request, LIMITS.target, &mut host, &mut length, &mut separators)? {
+        let (mut host, mut path, mut separators) = (String::new(), 0, Separators::default());
+        if let Some(target) = read_target(&request, LIMITS.target, &mut host, &mut path, &mut separators)? {
             request.target = target;
         }
-        let question = Question::new(&request, &host, length, client);
-        let path = question.path().to_owned();
-        let verdicts = self.router.explain(&question).into_iter();
-        let routes: Vec<_> = verdicts.map(|verdict| (&self.plan.routes[verdict.route], verdict.mismatch)).collect();
-        let refusal = match answering(&routes) {
-            Some(route) => admit_path(route.allow, separators).err(),
-            None => Some(Fault::NoRoute),
-        };
-        Ok(Explanation { host, path, routes, refusal })
+        Ok(Self { request, host, path, separators })
+    }
+
+    fn question(&self, client: IpAddr) -> Question<'_> {
+        Question::new(&self.request, &self.host, self.path, client)
     }
 }

@@ -5,6 +5,7 @@
 //! configuration that is not valid, 3 is a valid one that cannot be served here and now.
 
 mod demo;
+mod diff;
 mod explain;
 mod run;
 mod validate;
@@ -35,6 +36,8 @@ enum Command {
     Demo(demo::Options),
     /// Check a configuration file, and say everything that is wrong with it
     Validate(validate::Options),
+    /// Say what a change of the configuration means: for requests, limits and protection
+    Diff(diff::Options),
     /// Say which route answers a request, and why no other does, without sending it
     Explain(explain::Options),
     /// Print the JSON Schema of the configuration, for editors
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Validate(options) => validate::run(&options),
+        Command::Diff(options) => diff::run(&options),
         Command::Explain(options) => explain::run(&options),
         Command::Schema => print(&format!("{:#}\n", config::schema())),
         Command::Version => print(concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n")),

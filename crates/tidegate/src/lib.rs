@@ -5,6 +5,7 @@ mod admin;
 pub mod cli;
 pub mod config;
 mod demo;
+mod difference;
 mod logging;
 mod metrics;
 mod process;

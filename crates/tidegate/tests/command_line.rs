@@ -87,6 +87,40 @@ POST http://shop.example.test/a/../api/x?y
 }
 
 #[test]
+fn diff_says_what_a_change_means() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("old.yaml"), ROUTES).expect("the file is written");
+    let text = ROUTES.replace("prefix: /api", "prefix: /v2").replace("total: 3s", "total: 2s");
+    let text = text.replace("app: { ", "app: { outlier: off, ");
+    fs::write(folder.path().join("new.yaml"), text).expect("the file is written");
+    let output = tidegate(folder.path(), &["diff", "old.yaml", "new.yaml"]);
+    assert_eq!((stderr(&output), output.status.code()), ("", Some(0)));
+    assert_eq!(
+        stdout(&output),
+        "\
+requests that another route answers
+  GET http://x.example.test/api with x-team: blue: `api` -> `all`
+  GET http://x.example.test/api/x with x-team: blue: `api` -> `all`
+  GET http://x.example.test/v2 with x-team: blue: `all` -> `api`
+  GET http://x.example.test/v2/x with x-team: blue: `all` -> `api`
+protection that is lost
+  upstreams.app.outlier: {...} -> off
+limits that allow less
+  routes[all].timeouts.total: 3s -> 2s
+other changes
+  routes[api].match.prefix: /api -> /v2
+"
+    );
+    let output = tidegate(folder.path(), &["diff", "--format", "json", "old.yaml", "new.yaml"]);
+    let report: serde_json::Value = serde_json::from_str(stdout(&output)).expect("JSON");
+    assert_eq!(report["options"][0]["meaning"], "protection_lost");
+    let same = tidegate(folder.path(), &["diff", "old.yaml", "old.yaml"]);
+    assert_eq!(stdout(&same), "no difference\n");
+    let missing = tidegate(folder.path(), &["diff", "old.yaml", "missing.yaml"]);
+    assert_eq!(missing.status.code(), Some(1));
+}
+
+#[test]
 fn explain_shows_programs_every_option() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("routes.yaml"), ROUTES).expect("the file is written");

@@ -11,7 +11,6 @@
 //! | SIGUSR2 | starts this program again, which takes over |
 
 mod admin;
-mod difference;
 mod failure;
 mod limits;
 mod reload;

@@ -8,12 +8,12 @@ use std::time::SystemTime;
 use tidegate_gateway::config::{Plan, plan};
 use tokio::task::spawn_blocking;
 
-use super::difference::Difference;
 use super::limits::fit_open_files;
 use super::load;
 use super::service::Service;
 use super::watch::Watch;
 use crate::config::{Diagnostics, Loaded};
+use crate::difference::Difference;
 use crate::logging::LevelControl;
 
 /// The configuration file, and the watch over it and over the files that it names.

@@ -1,15 +1,22 @@
-//! What a reload changes, in a line for the log.
+//! What another configuration changes: in a line for the log, option by option (`options`), and for requests
+//! (`owners`).
+
+mod options;
+mod owners;
 
 use std::fmt;
 
 use tidegate_gateway::config::Plan;
+
+pub(crate) use options::{OptionChange, Weight, changed};
+pub(crate) use owners::{Owner, changed as changed_owners};
 
 /// Names that are written out for each kind of change; further ones are counted.
 const SHOWN: usize = 8;
 
 /// What is different between two plans.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Difference {
+pub(crate) struct Difference {
     listeners: Changes,
     upstreams: Changes,
     routes: Changes,
@@ -25,7 +32,7 @@ struct Changes {
 }
 
 impl Difference {
-    pub(super) fn between(before: &Plan, after: &Plan) -> Self {
+    pub(crate) fn between(before: &Plan, after: &Plan) -> Self {
         let rest = [
             ("admin", before.admin != after.admin),
             ("access_log", before.access_log != after.access_log),

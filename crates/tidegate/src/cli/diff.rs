@@ -1,0 +1,111 @@
+//! `tidegate diff`
+
+use std::env;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::{print, show};
+use crate::config::{Loaded, load};
+use crate::difference::{OptionChange, Owner, Weight, changed, changed_owners};
+
+/// Lines of each kind that are shown in a text; there are more of them in JSON.
+const SHOWN: usize = 50;
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The configuration file as it is
+    before: PathBuf,
+
+    /// The configuration file as it will be
+    after: PathBuf,
+
+    /// How to show what is different
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+pub(super) fn run(options: &Options) -> ExitCode {
+    let (Some(before), Some(after)) = (loaded(&options.before), loaded(&options.after)) else {
+        return ExitCode::FAILURE;
+    };
+    let owners = changed_owners(&before.plan, &after.plan);
+    let options_changed = changed(&before, &after);
+    match options.format {
+        Format::Text => print(&text(&owners, &options_changed)),
+        Format::Json => print(&format!("{:#}\n", report(&owners, &options_changed))),
+    }
+}
+
+/// A valid configuration, or what is wrong with it on standard error.
+fn loaded(file: &Path) -> Option<Loaded> {
+    load(file, &|name| env::var(name).ok()).inspect_err(show).ok()
+}
+
+fn text(owners: &[Owner], options: &[OptionChange]) -> String {
+    let mut out = String::new();
+    let lines = owners.iter().map(|owner| {
+        format!("{}: {} -> {}", owner.request, called(owner.before.as_ref()), called(owner.after.as_ref()))
+    });
+    section(&mut out, "requests that another route answers", lines);
+    for (weight, title) in [
+        (Weight::Unprotected, "protection that is lost"),
+        (Weight::Tighter, "limits that allow less"),
+        (Weight::Looser, "limits that allow more"),
+        (Weight::Other, "other changes"),
+    ] {
+        let of_weight = options.iter().filter(|option| option.weight == weight);
+        section(&mut out, title, of_weight.map(ToString::to_string));
+    }
+    if out.is_empty() { "no difference\n".into() } else { out }
+}
+
+fn called(route: Option<&String>) -> String {
+    route.map_or_else(|| "no route".into(), |name| format!("`{name}`"))
+}
+
+fn section(out: &mut String, title: &str, lines: impl Iterator<Item = String>) {
+    let lines: Vec<_> = lines.collect();
+    if lines.is_empty() {
+        return;
+    }
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{title}");
+    for line in lines.iter().take(SHOWN) {
+        let _ = writeln!(out, "  {line}");
+    }
+    if let Some(more) = lines.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        let _ = writeln!(out, "  and {more} more; --format json shows all");
+    }
+}
+
+fn report(owners: &[Owner], options: &[OptionChange]) -> Value {
+    let owners: Vec<_> = owners
+        .iter()
+        .map(|owner| json!({ "request": owner.request, "before": owner.before, "after": owner.after }))
+        .collect();
+    let options: Vec<_> = options
+        .iter()
+        .map(|option| {
+            let meaning = match option.weight {
+                Weight::Unprotected => "protection_lost",
+                Weight::Tighter => "tighter",
+                Weight::Looser => "looser",
+                Weight::Other => "other",
+            };
+            json!({ "path": option.path, "before": option.before, "after": option.after, "meaning": meaning })
+        })
+        .collect();
+    json!({ "requests": owners, "options": options })
+}

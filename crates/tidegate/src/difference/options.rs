@@ -1,0 +1,244 @@
+//! What is different between two documents, option by option, and what it means for those who call.
+
+use std::fmt;
+
+use crate::config::Loaded;
+use serde_json::Value;
+
+/// An option that has another value, or that only one of the documents has.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct OptionChange {
+    /// Where it stands. Items of lists are called by their name or address, where they have one.
+    pub(crate) path: String,
+    pub(crate) before: Option<Value>,
+    pub(crate) after: Option<Value>,
+    pub(crate) weight: Weight,
+}
+
+/// What a change means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Weight {
+    /// Something that guarded services or clients is gone.
+    Unprotected,
+    /// A limit allows less.
+    Tighter,
+    /// A limit allows more.
+    Looser,
+    /// Anything else.
+    Other,
+}
+
+/// Options whose absence, or `off`, leaves something without protection.
+const PROTECTIONS: [&str; 5] = ["health_check", "outlier", "tls", "verify", "trusted_proxies"];
+
+/// Options below which every number, size and time is a limit; and options that are one by themselves.
+const LIMITS: [&str; 7] = ["limits", "timeouts", "pool", "http2", "max_body", "max_ejected", "drain_timeout"];
+
+/// Every option that differs, what matters most first. Defaults count as written.
+pub(crate) fn changed(before: &Loaded, after: &Loaded) -> Vec<OptionChange> {
+    let mut found = Vec::new();
+    compare("", Some(&tree(before)), Some(&tree(after)), &mut found);
+    found.sort_by_key(|option| option.weight);
+    found
+}
+
+/// A document with every default, and with the names that routes get where none is written.
+fn tree(loaded: &Loaded) -> Value {
+    let mut tree = serde_json::to_value(&loaded.document).unwrap_or_default();
+    let written = tree.get_mut("routes").and_then(Value::as_array_mut).into_iter().flatten();
+    for (written, route) in written.zip(&loaded.plan.routes) {
+        written["name"] = Value::from(&*route.name);
+    }
+    tree
+}
+
+fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mut Vec<OptionChange>) {
+    match (before, after) {
+        (Some(one), Some(other)) if one == other => {}
+        (Some(Value::Object(one)), Some(Value::Object(other))) => {
+            for key in one.keys().chain(other.keys().filter(|key| !one.contains_key(*key))) {
+                compare(&below(path, key), one.get(key), other.get(key), found);
+            }
+        }
+        (Some(Value::Array(one)), Some(Value::Array(other))) if named(one) && named(other) => {
+            let of = |list: &[Value], wanted: &str| list.iter().find(|item| name(item) == Some(wanted)).cloned();
+            let added = other.iter().filter_map(name).filter(|wanted| of(one, wanted).is_none());
+            for item in one.iter().filter_map(name).chain(added) {
+                compare(&format!("{path}[{item}]"), of(one, item).as_ref(), of(other, item).as_ref(), found);
+            }
+        }
+        (before, after) => found.push(OptionChange {
+            path: path.to_owned(),
+            before: before.cloned(),
+            after: after.cloned(),
+            weight: weight(path, before, after),
+        }),
+    }
+}
+
+fn below(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+fn name(item: &Value) -> Option<&str> {
+    item.get("name").or_else(|| item.get("address"))?.as_str()
+}
+
+/// Whether every item of a list can be told by its name.
+fn named(list: &[Value]) -> bool {
+    let mut names: Vec<_> = list.iter().filter_map(name).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.len() == list.len()
+}
+
+fn weight(path: &str, before: Option<&Value>, after: Option<&Value>) -> Weight {
+    let last = path.rsplit('.').next().unwrap_or_default();
+    let on = |value: Option<&Value>| value.is_some_and(|value| !is_off(value) && *value != Value::Bool(false));
+    if PROTECTIONS.contains(&last) && on(before) && !on(after) {
+        return Weight::Unprotected;
+    }
+    let is_limit = path.split('.').any(|part| LIMITS.contains(&part));
+    match (is_limit, before.and_then(magnitude), after.and_then(magnitude)) {
+        (true, Some(before), Some(after)) if after < before => Weight::Tighter,
+        (true, Some(before), Some(after)) if after > before => Weight::Looser,
+        _ => Weight::Other,
+    }
+}
+
+fn is_off(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text == "off")
+}
+
+/// How much a limit allows; nothing for what is no limit.
+fn magnitude(value: &Value) -> Option<f64> {
+    const UNITS: [(&str, f64); 14] = [
+        ("ms", 1.0),
+        ("s", 1e3),
+        ("m", 6e4),
+        ("h", 3.6e6),
+        ("TiB", 1_099_511_627_776.0),
+        ("GiB", 1_073_741_824.0),
+        ("MiB", 1_048_576.0),
+        ("KiB", 1024.0),
+        ("TB", 1e12),
+        ("GB", 1e9),
+        ("MB", 1e6),
+        ("KB", 1e3),
+        ("B", 1.0),
+        ("%", 1.0),
+    ];
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) if text == "off" || text == "unlimited" => Some(f64::INFINITY),
+        Value::String(text) => {
+            let digits = text.find(|character: char| !character.is_ascii_digit())?;
+            let (number, unit) = text.split_at(digits);
+            let (_, factor) = UNITS.iter().find(|(known, _)| *known == unit)?;
+            Some(number.parse::<f64>().ok()? * factor)
+        }
+        _ => None,
+    }
+}
+
+impl fmt::Display for OptionChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.before, &self.after) {
+            (Some(before), Some(after)) => write!(f, "{}: {} -> {}", self.path, short(before), short(after)),
+            (None, Some(Value::Object(_))) => write!(f, "{}: added", self.path),
+            (None, Some(after)) => write!(f, "{}: added {}", self.path, short(after)),
+            (Some(_), None) => write!(f, "{}: removed", self.path),
+            (None, None) => f.write_str(&self.path),
+        }
+    }
+}
+
+/// A value in one short line.
+fn short(value: &Value) -> String {
+    const LONGEST: usize = 100;
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Object(_) => "{...}".into(),
+        other => other.to_string(),
+    };
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+    use tidegate_gateway::config::check;
+
+    use super::*;
+    use crate::config::Diagnostics;
+
+    fn loaded(change: impl FnOnce(&mut Value)) -> Loaded {
+        let mut document = json!({
+            "listeners": [{ "address": "127.0.0.1:80" }],
+            "upstreams": { "app": { "endpoints": ["127.0.0.1:1", "127.0.0.1:2"] } },
+            "routes": [{ "name": "all", "upstream": "app" }],
+        });
+        change(&mut document);
+        let document = serde_json::from_value(document).expect("a document");
+        let plan = check(&document, Path::new("")).expect("a plan").plan;
+        Loaded { plan, document, warnings: Diagnostics::default() }
+    }
+
+    fn lines(change: impl FnOnce(&mut Value)) -> Vec<(Weight, String)> {
+        let found = changed(&loaded(|_| {}), &loaded(change));
+        found.into_iter().map(|option| (option.weight, option.to_string())).collect()
+    }
+
+    #[test]
+    fn defaults_count_as_written() {
+        assert_eq!(lines(|document| document["routes"][0]["priority"] = json!(0)), []);
+    }
+
+    #[test]
+    fn what_protects_no_more_comes_first() {
+        let found = lines(|document| {
+            document["upstreams"]["app"]["balance"] = json!("least_requests");
+            document["upstreams"]["app"]["outlier"] = json!("off");
+        });
+        assert_eq!(found[0].0, Weight::Unprotected);
+        assert_eq!(found[0].1, "upstreams.app.outlier: {...} -> off");
+        assert_eq!(found[1], (Weight::Other, "upstreams.app.balance: round_robin -> least_requests".into()));
+    }
+
+    #[test]
+    fn limits_are_told_apart_by_what_they_allow() {
+        let found = lines(|document| {
+            document["listeners"][0]["limits"] = json!({ "body": "10MiB" });
+            document["upstreams"]["app"]["timeouts"] = json!({ "response": "off" });
+            document["upstreams"]["app"]["pool"] = json!({ "idle_timeout": "2h" });
+        });
+        let weights: Vec<_> = found.iter().map(|(weight, _)| *weight).collect();
+        assert_eq!(weights, [Weight::Tighter, Weight::Looser, Weight::Looser], "{found:?}");
+        assert_eq!(found[0].1, "listeners[127.0.0.1:80].limits.body: 1GiB -> 10MiB");
+    }
+
+    #[test]
+    fn items_that_come_and_go_are_called_by_name() {
+        let found = lines(|document| {
+            document["routes"]
+                .as_array_mut()
+                .expect("a list")
+                .push(json!({ "match": { "path": "/x" }, "upstream": "app" }));
+            document["upstreams"]["app"]["endpoints"] = json!(["127.0.0.1:2", "127.0.0.1:3"]);
+        });
+        let texts: Vec<_> = found.iter().map(|(_, text)| text.as_str()).collect();
+        let expected = [
+            "routes[path /x]: added",
+            "upstreams.app.endpoints[127.0.0.1:1]: removed",
+            "upstreams.app.endpoints[127.0.0.1:3]: added",
+        ];
+        let mut sorted = texts.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, expected);
+    }
+}
