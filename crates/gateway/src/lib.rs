@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod authority;
+mod balance;
 mod checker;
 pub mod config;
 mod exchange;

@@ -1,4 +1,4 @@
-//! Values that carry their unit and range: durations, sizes, counts, and *off* or *unlimited* beside them.
+//! Values that carry their unit and range: durations, sizes, counts, shares, and *off* or *unlimited* beside them.
 //!
 //! The range is part of the type, so that one declaration gives the error message, the JSON Schema and the
 //! reference document. Times are written `500ms`, `2s`, `5m`, `1h`; sizes `64KiB`, `1MiB`, `10MB`, or a

@@ -3,6 +3,7 @@
 use super::hygiene;
 use super::pump::{Patience, Pump, PumpError, Waits};
 use super::{Exchange, Outcome};
+use crate::balance::Ask;
 use crate::config::plan::HostField;
 use crate::fault::Fault;
 use crate::path::TargetFault;
@@ -63,10 +64,11 @@ impl Exchange<'_> {
         upstream: &Upstream,
     ) -> Result<Outcome, Fault> {
         self.context.upstream = Some(upstream.plan.name.clone());
+        let mut ask = Ask::new(self.affinity(upstream), timer.now());
         self.prepare_forward();
         let _in_flight = upstream.meter.sent();
         let mut upload = Pump::new(self.context.body_limit, timer.now());
-        let mut lease = self.lease(peer, upstream, timer, false).await?;
+        let mut lease = self.lease(peer, upstream, timer, &mut ask, false).await?;
         loop {
             self.context.attempts += 1;
             self.context.endpoint = Some(lease.pool().name().clone());
@@ -81,6 +83,7 @@ impl Exchange<'_> {
                     self.context.now = timer.now();
                     let elapsed = timer.now() - sent;
                     self.context.to_head = Some(elapsed);
+                    lease.pool().observe(elapsed, self.context.now);
                     let status = self.scratch.response.status.as_u16();
                     upstream.meter.answered(status, elapsed);
                     lease.pool().witness().answered(status);
@@ -92,9 +95,12 @@ impl Exchange<'_> {
                     lease.retire();
                     drop(lease);
                     upload = Pump::new(self.context.body_limit, timer.now());
-                    lease = self.lease(peer, upstream, timer, lost.reached != Reached::No).await?;
+                    lease = self.lease(peer, upstream, timer, &mut ask, lost.reached != Reached::No).await?;
                 }
                 Err(lost) => {
+                    if lost.fault == Fault::UpstreamTimeout {
+                        lease.pool().observe(timer.now() - sent, timer.now());
+                    }
                     if self.is_of_endpoint(lost.fault) {
                         lease.pool().witness().failed();
                     }
@@ -104,6 +110,7 @@ impl Exchange<'_> {
             }
         }
         self.context.received = upload.moved;
+        self.stick(upstream, lease.pool().cookie(), ask.key);
         if self.scratch.response.status == StatusCode::SWITCHING_PROTOCOLS {
             return Box::pin(self.switch(peer, timer, lease)).await;
         }
@@ -134,13 +141,15 @@ impl Exchange<'_> {
         peer: &mut Peer,
         upstream: &Upstream,
         timer: &mut Timer,
+        ask: &mut Ask,
         fresh: bool,
     ) -> Result<Lease, Fault> {
+        ask.now = timer.now();
         let careful = !self.scratch.request.method.is_safe();
-        if !fresh && let Some(lease) = upstream.reuse(careful, timer.now()) {
+        if !fresh && let Some(lease) = upstream.reuse(ask, careful) {
             return Ok(lease);
         }
-        let mut leasing = Box::pin(upstream.lease(fresh, careful));
+        let mut leasing = Box::pin(upstream.lease(ask, fresh, careful));
         let leased = timer.drive(|cx, _| match leasing.as_mut().poll(cx) {
             Poll::Pending if client_left(cx, peer) => Poll::Ready(None),
             leased => leased.map(Some),

@@ -4,6 +4,7 @@
 //! There is one way in, [`serve`], and one way out, `finish`: every failure is a [`Fault`] that
 //! becomes a response, a log record and a count there and nowhere else.
 
+mod affinity;
 mod context;
 mod finish;
 mod forward;

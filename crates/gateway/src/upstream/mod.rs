@@ -4,34 +4,32 @@
 //! whose plan did not change keeps everything, and one that changed keeps the connections to endpoints
 //! that it still has.
 
-mod balance;
 mod connect;
 mod lease;
 mod links;
 mod pool;
 
-pub(crate) use balance::Rotation;
 pub(crate) use connect::{ConnectError, Connector, Spoken};
 pub(crate) use lease::Lease;
 pub(crate) use pool::Pool;
 
+use crate::balance::slow_start::share;
+use crate::balance::{Ask, Balancer, View};
 use crate::config::plan;
 use crate::health::Witness;
 use crate::stats::UpstreamMeter;
+use pool::Role;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
-
-/// Requests that an endpoint seems to have which is to be chosen last.
-const BUSY: usize = u32::MAX as usize;
+use std::time::{Duration, Instant};
 
 /// One upstream of a worker.
 pub(crate) struct Upstream {
     pub(crate) plan: Arc<plan::Upstream>,
     pub(crate) meter: UpstreamMeter,
     pools: Vec<Rc<Pool>>,
-    rotation: Rotation,
+    balancer: Balancer,
     turn: Cell<Option<usize>>,
 }
 
@@ -46,7 +44,7 @@ pub(crate) enum LeaseError {
 
 impl Upstream {
     /// Endpoints that `previous` has connections to keep them, where they are made in the same way. One that drains does
-    /// not: its idle connections are closed.
+    /// not: its idle connections are closed. One that `previous` did not have starts slowly.
     pub(crate) fn new(
         plan: Arc<plan::Upstream>,
         tls: Option<&Arc<rustls::ClientConfig>>,
@@ -54,19 +52,28 @@ impl Upstream {
         witness: impl Fn(usize) -> Witness,
         previous: Option<&Self>,
     ) -> Self {
-        let previous = previous.filter(|previous| previous.connects_as(&plan));
+        let connects_alike = previous.is_some_and(|previous| previous.connects_as(&plan));
         let pools = plan.endpoints.iter().enumerate().map(|(index, endpoint)| {
-            let kept = previous.and_then(|previous| previous.pool_of(endpoint));
-            if let Some(kept) = kept.filter(|_| !endpoint.drain) {
-                kept.adopt(witness(index));
+            let role = Role::new(&plan.balance, endpoint);
+            let before = previous.and_then(|previous| previous.pool_of(endpoint));
+            if let Some(kept) = before.filter(|_| connects_alike && !endpoint.drain) {
+                kept.adopt(witness(index), role);
                 return Rc::clone(kept);
             }
+            let since = match before {
+                Some(before) => before.since(),
+                None => previous.map(|_| Instant::now()),
+            };
             let connector = connect::Connector::new(endpoint, &plan, tls.cloned());
-            Rc::new(Pool::new(connector, plan.pool.clone(), meter.clone(), witness(index)))
+            Rc::new(Pool::new(connector, plan.pool.clone(), meter.clone(), witness(index), role, since))
         });
         let pools = pools.collect();
-        let rotation = Rotation::new(plan.balance, plan.endpoints.iter().map(|endpoint| endpoint.weight));
-        Self { plan, meter, pools, rotation, turn: Cell::new(None) }
+        let balancer = Balancer::new(&plan.balance, &plan.endpoints, plan.panic_threshold);
+        Self { plan, meter, pools, balancer, turn: Cell::new(None) }
+    }
+
+    fn pick(&self, ask: &Ask) -> Option<usize> {
+        self.balancer.pick(ask, &Endpoints { upstream: self, now: ask.now })
     }
 
     /// Whether connections are made as this plan says, as far as files that it names are the same.
@@ -80,36 +87,10 @@ impl Upstream {
         self.pools.iter().find(|pool| (&pool.endpoint().host, pool.endpoint().port) == (&endpoint.host, endpoint.port))
     }
 
-    /// Whether the endpoint at `index` is fit for new requests.
-    pub(crate) fn is_usable(&self, index: usize) -> bool {
-        self.pools[index].witness().is_usable()
-    }
-
-    /// The endpoint whose turn it is, among those that are usable. Where none is, requests are still better sent
-    /// somewhere than refused; but never to one that drains.
-    fn choose(&self) -> usize {
-        // One that is not usable looks very busy, so that it is not chosen for having nothing to do.
-        let pick =
-            || self.rotation.pick(|index| if self.is_usable(index) { self.pools[index].in_flight() } else { BUSY });
-        let first = pick();
-        // Whoever is next in turn stands in; so the others keep their shares.
-        let picks = std::iter::once(first).chain((1..self.pools.len()).map(|_| pick()));
-        let usable = picks.into_iter().find(|index| self.is_usable(*index));
-        usable.or_else(|| self.order(first).next()).unwrap_or(first)
-    }
-
-    /// All endpoints that do not drain, from `first` on, those that are usable before the others.
-    fn order(&self, first: usize) -> impl Iterator<Item = usize> + use<> {
-        let places = (0..self.pools.len()).map(|step| (first + step) % self.pools.len());
-        let (mut usable, others): (Vec<_>, Vec<_>) = places.partition(|index| self.is_usable(*index));
-        usable.extend(others.into_iter().filter(|index| !self.pools[*index].witness().drains()));
-        usable.into_iter()
-    }
-
     /// An idle or shared connection to the endpoint whose turn it is, where there is one.
-    pub(crate) fn reuse(&self, careful: bool, now: Instant) -> Option<Lease> {
-        let turn = self.choose();
-        let lease = self.pools[turn].reuse(careful, now);
+    pub(crate) fn reuse(&self, ask: &Ask, careful: bool) -> Option<Lease> {
+        let turn = self.pick(ask)?;
+        let lease = self.pools[turn].reuse(careful, ask.now);
         if lease.is_none() {
             self.turn.set(Some(turn));
         }
@@ -120,11 +101,11 @@ impl Upstream {
     ///
     /// An endpoint that cannot be reached gives way to the next; nothing has been sent yet, so that
     /// this is safe for every request.
-    pub(crate) async fn lease(&self, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
-        // An endpoint whose turn it was and that had no connection at hand keeps its turn.
-        let first = self.turn.take().unwrap_or_else(|| self.choose());
+    pub(crate) async fn lease(&self, ask: &mut Ask, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
         let mut failure = None;
-        for index in self.order(first) {
+        // An endpoint whose turn it was and that had no connection at hand keeps its turn.
+        let mut turn = self.turn.take().or_else(|| self.pick(ask));
+        while let Some(index) = turn {
             let pool = &self.pools[index];
             match pool.lease(fresh, careful).await {
                 Ok(lease) => return Ok(lease),
@@ -134,6 +115,8 @@ impl Upstream {
                 }
                 Err(LeaseError::Exhausted) => return Err(LeaseError::Exhausted),
             }
+            ask.note(index);
+            turn = self.pick(ask);
         }
         Err(failure.map_or(LeaseError::Exhausted, LeaseError::Connect))
     }
@@ -143,5 +126,91 @@ impl Upstream {
         for pool in &self.pools {
             pool.sweep(now);
         }
+    }
+}
+
+/// What the balancer is told of the endpoints.
+struct Endpoints<'a> {
+    upstream: &'a Upstream,
+    now: Instant,
+}
+
+impl View for Endpoints<'_> {
+    fn is_usable(&self, index: usize) -> bool {
+        self.upstream.pools[index].is_usable(self.now)
+    }
+
+    fn drains(&self, index: usize) -> bool {
+        self.upstream.pools[index].witness().drains()
+    }
+
+    fn in_flight(&self, index: usize) -> usize {
+        self.upstream.pools[index].in_flight()
+    }
+
+    fn connections(&self, index: usize) -> usize {
+        self.upstream.pools[index].in_use()
+    }
+
+    fn latency(&self, index: usize) -> Duration {
+        self.upstream.pools[index].latency(self.now)
+    }
+
+    fn share(&self, index: usize) -> f64 {
+        share(self.upstream.pools[index].since(), self.upstream.plan.slow_start, self.now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::check;
+    use crate::health::{Alarm, Health, Meaning};
+    use crate::stats::Registry;
+    use serde_json::json;
+    use std::path::Path;
+
+    fn upstream(endpoints: &serde_json::Value, previous: Option<&Upstream>) -> Upstream {
+        let document = json!({
+            "listeners": [{ "address": "127.0.0.1:0" }],
+            "upstreams": { "app": { "endpoints": endpoints, "slow_start": "30s" } },
+        });
+        let document = serde_json::from_value(document).expect("a document");
+        let plan = check(&document, Path::new("/")).expect("a plan").plan.upstreams.remove(0);
+        let registry = Registry::new(1);
+        let meaning = Meaning { check: None, protocol: plan.protocol, tls: None, identity: None };
+        let health = Health::new(&plan, meaning, &Arc::new(Alarm::default()), &registry, None);
+        let meter = registry.upstream("app").meter(0);
+        Upstream::new(Arc::new(plan), None, meter, |place| Witness::new(&health, place, 0), previous)
+    }
+
+    fn shares(upstream: &Upstream, now: Instant) -> Vec<f64> {
+        let view = Endpoints { upstream, now };
+        (0..upstream.pools.len()).map(|index| view.share(index)).collect()
+    }
+
+    #[test]
+    fn endpoints_that_come_by_a_reload_start_slowly() {
+        let first = upstream(&json!(["a:80", "b:80"]), None);
+        let second = upstream(&json!(["a:80", "a:81", "b:80"]), Some(&first));
+        // Another reload does not begin again.
+        let third = upstream(&json!(["a:81", "b:80"]), Some(&second));
+        let now = Instant::now();
+        assert_eq!(shares(&first, now), [1.0, 1.0]);
+        assert_eq!(shares(&second, now), [1.0, 0.1, 1.0]);
+        assert_eq!(third.pools[0].since(), second.pools[1].since());
+        assert_eq!(shares(&third, now + Duration::from_secs(60)), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn endpoints_that_come_back_start_slowly() {
+        let draining = json!([{ "address": "a:80", "drain": true }, "b:80"]);
+        let first = upstream(&draining, None);
+        let now = Instant::now();
+        let ask = Ask::new(None, now);
+        assert!((0..10).all(|_| first.pick(&ask) == Some(1)));
+        let second = upstream(&json!(["a:80", "b:80"]), Some(&first));
+        assert!((0..100).any(|_| second.pick(&ask) == Some(0)));
+        assert_eq!(shares(&second, now + Duration::from_secs(15)), [0.5, 1.0]);
     }
 }

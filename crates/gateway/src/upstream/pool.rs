@@ -8,6 +8,8 @@ use super::connect::{Connector, Spoken};
 use super::lease::Lease;
 use super::links::{Link, Links};
 use super::{ConnectError, LeaseError};
+use crate::balance::latency::Latency;
+use crate::balance::sticky;
 use crate::config::plan;
 use crate::health::Witness;
 use crate::stats::{Held, Upstream as Gauge, UpstreamMeter};
@@ -38,6 +40,30 @@ pub(crate) struct Pool {
     in_flight: Cell<usize>,
     waiting: Cell<usize>,
     released: Notify,
+    latency: Latency,
+    role: Cell<Role>,
+    /// When the endpoint came or came back; `None` where it has been there from the start.
+    since: Cell<Option<Instant>>,
+    was_usable: Cell<bool>,
+}
+
+/// What an endpoint is in the choice among endpoints.
+#[derive(Clone, Copy)]
+pub(super) struct Role {
+    /// Its name in a cookie.
+    cookie: Option<u64>,
+    /// Whether its latency matters.
+    timed: bool,
+}
+
+impl Role {
+    pub(super) fn new(balance: &plan::Balance, endpoint: &plan::Endpoint) -> Self {
+        let cookie = match balance {
+            plan::Balance::StickyCookie(cookie) => Some(sticky::id(&cookie.key, &endpoint.to_string())),
+            _ => None,
+        };
+        Self { cookie, timed: *balance == plan::Balance::PeakEwma }
+    }
 }
 
 struct Idle {
@@ -59,7 +85,14 @@ pub(crate) struct Opened {
 }
 
 impl Pool {
-    pub(crate) fn new(connector: Connector, limits: plan::Pool, meter: UpstreamMeter, witness: Witness) -> Self {
+    pub(super) fn new(
+        connector: Connector,
+        limits: plan::Pool,
+        meter: UpstreamMeter,
+        witness: Witness,
+        role: Role,
+        since: Option<Instant>,
+    ) -> Self {
         Self {
             connector,
             limits,
@@ -71,6 +104,10 @@ impl Pool {
             in_flight: Cell::new(0),
             waiting: Cell::new(0),
             released: Notify::new(),
+            latency: Latency::default(),
+            role: Cell::new(role),
+            since: Cell::new(since),
+            was_usable: Cell::new(true),
         }
     }
 
@@ -97,16 +134,53 @@ impl Pool {
     }
 
     /// Goes on under another configuration.
-    pub(super) fn adopt(&self, witness: Witness) {
+    pub(super) fn adopt(&self, witness: Witness, role: Role) {
         self.witness.replace(witness);
+        self.role.set(role);
+    }
+
+    /// Whether the endpoint is fit for new requests. One that is again begins again.
+    pub(super) fn is_usable(&self, now: Instant) -> bool {
+        let usable = self.witness().is_usable();
+        if usable != self.was_usable.replace(usable) && usable {
+            self.since.set(Some(now));
+        }
+        usable
     }
 
     pub(super) fn links(&self) -> &Links {
         &self.links
     }
 
+    /// Requests that are not answered yet, those that wait for a connection included.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.get()
+        self.in_flight.get() + self.waiting.get()
+    }
+
+    /// Connections that requests are on, and those being opened.
+    pub(crate) fn in_use(&self) -> usize {
+        self.busy.get()
+    }
+
+    /// Learns how long the endpoint took until it began to answer, where the balance asks for that.
+    pub(crate) fn observe(&self, latency: Duration, now: Instant) {
+        if self.role.get().timed {
+            self.latency.observe(latency, now);
+        }
+    }
+
+    pub(crate) fn latency(&self, now: Instant) -> Duration {
+        self.latency.expected(now)
+    }
+
+    /// What stands in a cookie for the endpoint, where cookies are set.
+    pub(crate) fn cookie(&self) -> Option<u64> {
+        self.role.get().cookie
+    }
+
+    /// When it came or came back; `None` where it has been there from the start.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.since.get()
     }
 
     pub(crate) fn enter(&self) {

@@ -125,7 +125,9 @@ impl<'s> Writer<'s> {
 
     fn meaning(&self, option: &'s Value) -> String {
         let mut meaning = sentence(option);
-        for (word, about) in words(self.resolved(option)).into_iter().flatten() {
+        let own = self.resolved(option);
+        let choices = own["anyOf"].as_array().into_iter().flatten().map(|choice| self.resolved(choice));
+        for (word, about) in std::iter::once(own).chain(choices).filter_map(words).flatten() {
             let _ = write!(meaning, " `{word}`: {about}");
         }
         meaning

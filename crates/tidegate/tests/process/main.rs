@@ -3,6 +3,7 @@
 //! Each test starts a gateway of its own in front of a recording upstream. The hostile cases are
 //! tables: raw bytes in, and for each the outcomes that are right.
 
+mod balance;
 mod crowd;
 mod demo;
 mod early;

@@ -3,6 +3,7 @@
 //! Each part of the document has its own module, which turns a value into its counterpart in the plan or
 //! records why it cannot. A part that fails never stops the others from being looked at.
 
+mod balance;
 mod health;
 mod listener;
 mod names;

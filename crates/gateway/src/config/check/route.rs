@@ -8,7 +8,7 @@ use http::{HeaderValue, Method};
 
 use super::names::{self, Taken};
 use super::pattern::{host, prefix, template, test};
-use super::values::{Subject, network, regex};
+use super::values::{Subject, field_name, network, regex};
 use super::{Findings, Flaw, all};
 use crate::config::document::{self, Allowance, Document, FieldTest, Upgrade};
 use crate::config::plan::{
@@ -164,7 +164,7 @@ fn fields<T>(
 }
 
 fn field(name: &str, test: Test) -> Result<FieldMatch, Flaw> {
-    let name = action::field_name(name)?;
+    let name = field_name(name)?;
     if name == http::header::HOST {
         return Err(Flaw::new("the host is not tested as a field").help("use `match.host`"));
     }

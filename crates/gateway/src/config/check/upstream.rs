@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rustls::pki_types::ServerName;
 
+use super::balance::balance;
 use super::listener::certificate;
 use super::values::{address_of, file};
 use super::{Findings, Flaw, all, health, names};
@@ -32,6 +33,7 @@ fn upstream(
     folder: &Path,
     found: &mut Findings,
 ) -> Option<Upstream> {
+    let balance = balance(&written.balance, name, &at.key("balance"), found);
     let name = found.value(at, names::upstream(name));
     let endpoints = endpoints(&written.endpoints, &at.key("endpoints"), found);
     let tls = match &written.tls {
@@ -49,7 +51,9 @@ fn upstream(
     Some(Upstream {
         name: name?,
         endpoints: endpoints?,
-        balance: written.balance,
+        balance: balance?,
+        slow_start: written.slow_start.0.map(Period::duration).unwrap_or_default(),
+        panic_threshold: written.panic_threshold.hundredths(),
         protocol: protocol?,
         tls: tls?,
         host: written.host,
@@ -94,6 +98,7 @@ fn endpoint(written: &document::Endpoint) -> Result<Endpoint, Flaw> {
         },
         port: authority.port.ok_or_else(|| flaw("there is no port"))?,
         weight: written.weight.value(),
+        tier: u8::try_from(written.tier.value()).unwrap_or(u8::MAX),
         drain: written.drain,
     })
 }
@@ -190,8 +195,9 @@ mod tests {
     use super::*;
 
     fn parse(address: &str) -> Result<Endpoint, Flaw> {
-        let weight = crate::config::units::Count::of(1);
-        endpoint(&document::Endpoint { address: address.to_owned(), weight, drain: false })
+        use crate::config::units::Count;
+        let (weight, tier) = (Count::of(1), Count::of(0));
+        endpoint(&document::Endpoint { address: address.to_owned(), weight, tier, drain: false })
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Single values: addresses, networks, paths of files, regular expressions.
+//! Single values: addresses, networks, paths of files, names of fields, regular expressions.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use http::HeaderName;
 use ipnet::IpNet;
 use regex::bytes::RegexBuilder;
 
@@ -54,6 +55,12 @@ pub(super) fn address_of(host: &str) -> Option<IpAddr> {
         Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::from),
         None => host.parse::<Ipv4Addr>().ok().map(IpAddr::from),
     }
+}
+
+/// A field's name, which is a token (RFC 9110 section 5.1).
+pub(super) fn field_name(text: &str) -> Result<HeaderName, Flaw> {
+    HeaderName::from_bytes(text.as_bytes())
+        .map_err(|_| Flaw::new(format!("`{}` is not a field name", text.escape_debug())))
 }
 
 /// What a regular expression is compared with.

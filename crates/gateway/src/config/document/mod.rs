@@ -3,6 +3,7 @@
 //! A field that is left out has its default; a key that is not here is an error. The comments on these
 //! types are the reference that users read, through the JSON Schema.
 
+mod balance;
 mod health;
 mod listener;
 mod operations;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use balance::{Algorithm, Balance, KeyedBalance, Maglev, SameSite, StickyCookie};
 pub use health::{GrpcCheck, HealthCheck, Outlier, ProbeMethod, SuccessRate, TcpCheck};
 pub use listener::{
     BodyRate, Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, Ping, ProxyProtocol, Timeout,
@@ -21,7 +23,7 @@ pub use listener::{
 };
 pub use operations::{AccessLog, Admin, Format, Forwarded, Headers, Log, LogLevel, Reload, Shutdown};
 pub use route::{Allowance, FieldTest, Match, Redirect, Respond, Route, RouteTimeouts, Scheme, Upgrade};
-pub use upstream::{Balance, Endpoint, HostField, Pool, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls};
+pub use upstream::{Endpoint, HostField, Pool, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls};
 
 use super::units::{Count, OrOff};
 

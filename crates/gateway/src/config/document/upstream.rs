@@ -8,8 +8,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::{Certificate, HealthCheck, Outlier, Timeout};
-use crate::config::units::{Count, DAY, OrOff, OrUnlimited, Period};
+use super::{Balance, Certificate, HealthCheck, Outlier, Timeout};
+use crate::config::units::{Count, DAY, OrOff, OrUnlimited, Percent, Period};
 
 /// One service, offered by one or several endpoints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +22,16 @@ pub struct Upstream {
     /// How an endpoint is chosen for a request.
     #[serde(default)]
     pub balance: Balance,
+
+    /// How long an endpoint that has just come, or come back, takes until it is given its whole share of the
+    /// requests. It begins with a tenth; or `off`.
+    #[serde(default = "at_once")]
+    pub slow_start: OrOff<Timeout>,
+
+    /// When fewer endpoints of a tier than this share are usable, all of them are tried: what says that so
+    /// many are ill is more likely wrong itself. By default that is when none is left; `0%` is never.
+    #[serde(default = "none_left")]
+    pub panic_threshold: Percent<0, 100>,
 
     /// What is spoken to the endpoints.
     #[serde(default)]
@@ -53,6 +63,14 @@ pub struct Upstream {
     pub timeouts: UpstreamTimeouts,
 }
 
+fn at_once() -> OrOff<Timeout> {
+    OrOff(None)
+}
+
+fn none_left() -> Percent<0, 100> {
+    Percent::of(1)
+}
+
 fn outlier() -> OrOff<Outlier> {
     OrOff(Some(Outlier::default()))
 }
@@ -65,6 +83,9 @@ pub struct Endpoint {
 
     /// Share of the requests beside the other endpoints.
     pub weight: Count<1, 1000>,
+
+    /// When it is used: endpoints of tier 1 are when no endpoint of tier 0 can be, and so on.
+    pub tier: Count<0, 255>,
 
     /// Whether it gets no new requests. Those that it has are finished.
     pub drain: bool,
@@ -83,6 +104,10 @@ struct Weighted {
     #[serde(default = "one")]
     weight: Count<1, 1000>,
 
+    /// When it is used: endpoints of tier 1 are when no endpoint of tier 0 can be, and so on.
+    #[serde(default = "first")]
+    tier: Count<0, 255>,
+
     /// Whether it gets no new requests. Those that it has are finished.
     #[serde(default)]
     drain: bool,
@@ -90,6 +115,10 @@ struct Weighted {
 
 fn one() -> Count<1, 1000> {
     Count::of(1)
+}
+
+fn first() -> Count<0, 255> {
+    Count::of(0)
 }
 
 struct EndpointVisitor;
@@ -102,12 +131,12 @@ impl<'de> Visitor<'de> for EndpointVisitor {
     }
 
     fn visit_str<E: Error>(self, address: &str) -> Result<Endpoint, E> {
-        Ok(Endpoint { address: address.to_owned(), weight: one(), drain: false })
+        Ok(Endpoint { address: address.to_owned(), weight: one(), tier: first(), drain: false })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Endpoint, A::Error> {
-        let Weighted { address, weight, drain } = Weighted::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(Endpoint { address, weight, drain })
+        let Weighted { address, weight, tier, drain } = Weighted::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Endpoint { address, weight, tier, drain })
     }
 }
 
@@ -125,21 +154,10 @@ impl JsonSchema for Endpoint {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let weighted = generator.subschema_for::<Weighted>();
         json_schema!({
-            "description": "A place that offers the service: `host:port`, or the same with a weight.",
+            "description": "A place that offers the service: `host:port`, or a map with more about it.",
             "anyOf": [{ "type": "string" }, weighted],
         })
     }
-}
-
-/// How an endpoint is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Balance {
-    /// In turn, by weight.
-    #[default]
-    RoundRobin,
-    /// The one with the fewest requests in flight for its weight.
-    LeastRequests,
 }
 
 /// What is spoken to an upstream.

@@ -21,11 +21,13 @@ pub use route::{
     Action, BodyLimit, FieldMatch, HostPattern, PathAllowances, PathPattern, QueryMatch, Redirect, Respond, Route,
     RouteMatch, RouteTimeouts, Test, Upgrades,
 };
-pub use upstream::{Endpoint, EndpointHost, Pool, Upstream, UpstreamTimeouts, UpstreamTls};
+pub use upstream::{
+    Balance, Endpoint, EndpointHost, HashBy, Pool, StickyCookie, Upstream, UpstreamTimeouts, UpstreamTls,
+};
 
 /// What cannot be written wrongly is in the plan as it is written.
 pub use super::document::{
-    Balance, Format, Forwarded, Headers, HostField, Log, LogLevel, ProbeMethod, Reload, Scheme, TlsVersion,
+    Format, Forwarded, Headers, HostField, Log, LogLevel, ProbeMethod, Reload, SameSite, Scheme, TlsVersion,
     UpstreamProtocol,
 };
 

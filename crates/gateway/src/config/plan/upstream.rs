@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use rustls::pki_types::ServerName;
 
-use super::{Balance, Certificate, HealthCheck, HostField, Outlier, UpstreamProtocol};
+use super::{Certificate, HealthCheck, HostField, Outlier, SameSite, UpstreamProtocol};
 
 /// One service and the endpoints that offer it.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +20,10 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     /// How an endpoint is chosen for a request.
     pub balance: Balance,
+    /// How long an endpoint that has just come takes until it is given all of its load; zero is at once.
+    pub slow_start: Duration,
+    /// In percent: fewer usable endpoints than this, and health is ignored; 0 is never.
+    pub panic_threshold: u32,
     /// What is spoken to the endpoints.
     pub protocol: UpstreamProtocol,
     /// TLS to the endpoints; `None` for plain text. `Auto` is never without.
@@ -44,8 +49,61 @@ pub struct Endpoint {
     pub port: u16,
     /// Its share of requests beside other endpoints; 1 to 1000.
     pub weight: u32,
+    /// Endpoints of a higher tier are used when no endpoint of a lower one can be; 0 to 255.
+    pub tier: u8,
     /// Whether it gets no new requests.
     pub drain: bool,
+}
+
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Balance {
+    /// In turn, by weight.
+    RoundRobin,
+    /// The one with the fewest requests in flight for its weight.
+    LeastRequests,
+    /// The one with the fewest connections in use for its weight.
+    LeastConnections,
+    /// The one that is likely to answer first, of two.
+    PeakEwma,
+    /// The same one for the same client address.
+    IpHash,
+    /// The same one for the same key, by a table.
+    Maglev(HashBy),
+    /// The one that a cookie names.
+    StickyCookie(StickyCookie),
+}
+
+/// What requests for the same endpoint have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HashBy {
+    /// The value of this field.
+    Header(HeaderName),
+    /// The value of this cookie.
+    Cookie(Box<str>),
+    /// Who asks, behind trusted proxies.
+    ClientAddress,
+    /// The normalised path, without the query.
+    Path,
+}
+
+/// A cookie that keeps a client at its endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StickyCookie {
+    /// Its name.
+    pub name: Box<str>,
+    /// What names of endpoints are hashed with.
+    pub key: Box<str>,
+    /// How long a client keeps it; `None` is until it closes.
+    pub ttl: Option<Duration>,
+    /// For which paths the client sends it.
+    pub path: Box<str>,
+    /// Whether it is sent over TLS alone; `None` is where the request came over TLS.
+    pub secure: Option<bool>,
+    /// Whether it is hidden from scripts.
+    pub http_only: bool,
+    /// When it is sent with requests that another site causes.
+    pub same_site: SameSite,
 }
 
 /// Where an endpoint is.

@@ -126,6 +126,83 @@ fn routes_and_upstreams_have_their_own_mistakes() {
 }
 
 #[test]
+fn mistakes_in_a_balance_are_said_at_their_place() {
+    for (written, expected) in [
+        (
+            "balance: least",
+            "4:12 balance: unknown value `least` \
+             | known here: `round_robin`, `weighted`, `least_requests`, `least_connections`, `peak_ewma`, `ip_hash`",
+        ),
+        ("balance: maglev", "4:12 balance: `maglev` needs to know its key: write `{ maglev: { by: path } }`"),
+        ("balance: sticky_cookie", "4:12 balance: the cookie needs a name: write `{ sticky_cookie: { name: NAME } }`"),
+        (
+            "balance: [ip_hash]",
+            "4:3 balance: expected a word such as `round_robin`, \
+             or a map with `maglev` or `sticky_cookie`, found a list",
+        ),
+        (
+            "balance: 5",
+            "4:12 balance: expected a word such as `round_robin`, \
+             or a map with `maglev` or `sticky_cookie`, found the number `5`",
+        ),
+        (
+            "balance: {}",
+            "4:3 balance: names no algorithm \
+             | write `maglev` or `sticky_cookie` in it, or a word such as `round_robin`",
+        ),
+        ("balance: { maglev: {} }", "4:14 balance.maglev: the key `by` is missing"),
+        (
+            "balance: { maglev: { by: header } }",
+            "4:28 balance.maglev.by: `header` is no part of a request \
+             | write `header:NAME`, `cookie:NAME`, `client_address` or `path`",
+        ),
+        ("balance: { maglev: { by: \"header:a b\" } }", "4:28 balance.maglev.by: `a b` is not a field name"),
+        (
+            "balance: { maglev: { by: \"cookie:\" } }",
+            "4:28 balance.maglev.by: `` is not the name of a cookie | take letters, digits, `-` and `_`",
+        ),
+        ("balance: { maglv: { by: path } }", "4:14 balance.maglv: unknown key `maglv` | did you mean `maglev`?"),
+        (
+            "balance: { maglev: { by: path }, sticky_cookie: { name: a } }",
+            "4:3 balance: names two algorithms | leave one of them out",
+        ),
+        (
+            "balance: { sticky_cookie: { name: \"a b\" } }",
+            "4:37 balance.sticky_cookie.name: `a b` is not the name of a cookie | take letters, digits, `-` and `_`",
+        ),
+        (
+            "balance: { sticky_cookie: { name: a, path: b } }",
+            "4:46 balance.sticky_cookie.path: `b` is not the path of a cookie \
+             | begin it with `/`, and leave out spaces and `;`",
+        ),
+        (
+            "balance: { sticky_cookie: { name: a, ttl: 500ms } }",
+            "4:45 balance.sticky_cookie.ttl: `500ms` is not from 1s to 9600h",
+        ),
+        (
+            "balance: { sticky_cookie: { name: a, same_site: none, secure: false } }",
+            "4:65 balance.sticky_cookie.secure: clients refuse such a cookie with `same_site: none` \
+             | leave `secure` out, or choose another `same_site`",
+        ),
+        (
+            "balance: { sticky_cookie: { name: a, key: \"\" } }",
+            "4:45 balance.sticky_cookie.key: an empty key hides nothing | leave it out, or write a secret",
+        ),
+        ("panic_threshold: 50", "4:20 panic_threshold: expected a share such as `50%`, found the number `50`"),
+        ("panic_threshold: 101%", "4:20 panic_threshold: `101%` is not from 0% to 100%"),
+        ("slow_start: 0s", "4:15 slow_start: `0s` is not from 1ms to 24h"),
+    ] {
+        let text = format!(
+            "listeners: [ {{ address: 127.0.0.1:0 }} ]\nroutes: [ {{ upstream: app }} ]\n\
+             upstreams: {{ app: {{ endpoints: [ app:80 ],\n  {written} }} }}\n"
+        );
+        let found = errors(&text, Format::Yaml);
+        let found: Vec<_> = found.iter().map(|error| error.replace("upstreams.app.", "")).collect();
+        assert_eq!(found, [expected], "{text}");
+    }
+}
+
+#[test]
 fn all_mistakes_are_said_at_once_in_the_order_of_the_text() {
     let text = "\
 workers: 500

@@ -9,6 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 use crate::authority;
 use crate::config::check::pattern::location;
+use crate::config::check::values::field_name;
 use crate::config::check::{Findings, Flaw, all};
 use crate::config::document;
 use crate::config::plan::{Action, Redirect, Respond};
@@ -89,12 +90,6 @@ fn response_field(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), 
     }
     let value = HeaderValue::from_str(value).map_err(|_| Flaw::new("a field's value has no control characters"))?;
     Ok((name, value))
-}
-
-/// A field's name, which is a token (RFC 9110 section 5.1).
-pub(super) fn field_name(text: &str) -> Result<HeaderName, Flaw> {
-    HeaderName::from_bytes(text.as_bytes())
-        .map_err(|_| Flaw::new(format!("`{}` is not a field name", text.escape_debug())))
 }
 
 fn redirect(written: &document::Redirect, at: &DocumentPath, found: &mut Findings) -> Option<Action> {

@@ -1,0 +1,66 @@
+//! The least busy endpoint for its weight.
+
+use super::View;
+use super::field::{Field, Member};
+use super::turns::Turns;
+use super::two_choices::TwoChoices;
+
+/// Up to so many endpoints all are compared, beyond that two of them.
+const ALL: usize = 8;
+
+/// What is counted.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Measure {
+    Requests,
+    Connections,
+}
+
+#[derive(Debug)]
+pub(super) struct Least {
+    measure: Measure,
+    among: Among,
+}
+
+#[derive(Debug)]
+enum Among {
+    /// Those that are equally busy take turns.
+    All(Turns),
+    Two(TwoChoices),
+}
+
+impl Least {
+    pub(super) fn new(measure: Measure, members: &[Member]) -> Self {
+        let among = match members.len() <= ALL {
+            true => Among::All(Turns::new(members)),
+            false => Among::Two(TwoChoices::new(members)),
+        };
+        Self { measure, among }
+    }
+
+    pub(super) fn pick<V: View>(&self, field: &Field<'_, V>) -> Option<usize> {
+        match &self.among {
+            Among::All(turns) => self.least(field, turns),
+            Among::Two(choices) => choices.pick(field, |at| self.load(field, at)),
+        }
+    }
+
+    fn load<V: View>(&self, field: &Field<'_, V>, at: usize) -> f64 {
+        let count = match self.measure {
+            Measure::Requests => field.in_flight(at),
+            Measure::Connections => field.connections(at),
+        };
+        count as f64 / f64::from(field.weight(at))
+    }
+
+    fn least<V: View>(&self, field: &Field<'_, V>, turns: &Turns) -> Option<usize> {
+        // A member that starts slowly is asked once: a second answer could be another one.
+        let mut admitted = [false; ALL];
+        (0..field.len()).for_each(|at| admitted[at] = field.admits(at));
+        if !admitted.contains(&true) {
+            (0..field.len()).for_each(|at| admitted[at] = field.is_open(at));
+        }
+        let loads = (0..field.len()).filter(|at| admitted[*at]).map(|at| self.load(field, at));
+        let least = loads.min_by(f64::total_cmp)?;
+        turns.among(field, |at| admitted[at] && self.load(field, at) <= least)
+    }
+}

@@ -1,0 +1,29 @@
+//! The endpoint that a cookie names, and for a new client the one whose turn it is.
+
+use super::View;
+use super::field::{Field, Member};
+use super::hash::Hasher;
+use super::turns::Turns;
+
+#[derive(Debug)]
+pub(super) struct Sticky {
+    /// What stands in the cookie for each member.
+    ids: Box<[u64]>,
+    turns: Turns,
+}
+
+impl Sticky {
+    pub(super) fn new(members: &[Member], key: &str, addresses: impl Iterator<Item = String>) -> Self {
+        Self { ids: addresses.map(|address| id(key, &address)).collect(), turns: Turns::new(members) }
+    }
+
+    pub(super) fn pick<V: View>(&self, key: Option<u64>, field: &Field<'_, V>) -> Option<usize> {
+        let named = key.and_then(|key| self.ids.iter().position(|id| *id == key));
+        named.filter(|at| field.is_open(*at)).or_else(|| self.turns.next(field))
+    }
+}
+
+/// What stands in a cookie for an endpoint: the same in every process that has the same key.
+pub(crate) fn id(key: &str, address: &str) -> u64 {
+    Hasher::keyed(key).hash(address.as_bytes())
+}
