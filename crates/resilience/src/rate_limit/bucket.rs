@@ -65,10 +65,6 @@ impl Bucket {
         self.epoch
     }
 
-    pub(super) fn most(&self) -> u32 {
-        self.size
-    }
-
     #[inline]
     pub(super) fn outgrown(&self, now: Moment) -> bool {
         self.present(now) > SPAN

@@ -23,10 +23,6 @@ impl Exact {
         Self { limit, window: Duration::from_nanos(window) }
     }
 
-    pub(super) fn most(&self) -> u32 {
-        self.limit
-    }
-
     /// How many entries, from the oldest on, no longer count.
     fn past(&self, log: &Log, now: Moment) -> usize {
         log.0.partition_point(|at| now.since(*at) >= self.window)

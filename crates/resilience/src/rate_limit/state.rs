@@ -155,15 +155,6 @@ impl Algorithm {
         matches!(self, Self::Counted(counted) if counted.outgrown(now))
     }
 
-    /// The most that a call may cost.
-    #[inline]
-    pub(super) fn most(&self) -> u32 {
-        match self {
-            Self::Counted(counted) => counted.most(),
-            Self::Exact(exact) => exact.most(),
-        }
-    }
-
     /// Takes what the call asks for, if the limit admits it.
     #[inline]
     pub(super) fn take(&self, used: Used<'_>, demand: &Demand) -> Decision {
@@ -228,7 +219,7 @@ impl Algorithm {
         match (self, used) {
             (Self::Counted(counted), Used::Number(number)) => counted.standing(*number, now),
             (Self::Exact(exact), Used::Log(log)) => exact.standing(log, now),
-            _ => Standing { limit: self.most(), used: 0, recovers: now },
+            _ => Standing { limit: 0, used: 0, recovers: now },
         }
     }
 }
@@ -276,11 +267,6 @@ impl Counted {
     /// What is used where so much was taken `now`.
     fn holding(&self, count: u32, now: Moment) -> u64 {
         counted!(self, rule => rule.holding(count, now))
-    }
-
-    #[inline]
-    fn most(&self) -> u32 {
-        counted!(self, rule => rule.most())
     }
 
     /// What the limit says to this call, and what is used then.
