@@ -85,6 +85,11 @@ impl<'k> Call<'k> {
         self
     }
 
+    /// The same call, of no use after `deadline` either.
+    pub(crate) fn until(&self, deadline: Moment) -> Call<'_> {
+        Call { key: self.key.as_deref().map(Cow::Borrowed), deadline: self.deadline.min(deadline), ..*self }
+    }
+
     /// The key, if there is one.
     pub fn key_name(&self) -> Option<&str> {
         self.key.as_deref()

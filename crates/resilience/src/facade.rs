@@ -269,7 +269,7 @@ impl<'e> Guards<'e> {
             }
             Admission::Later(moment, ticket) => {
                 let taken = taken(ticket);
-                if moment > call.ends() {
+                if moment >= call.ends() {
                     let wait = Context::Elapsed(moment.since(now.moment()));
                     return Err(Rejection::new(Code::DeadlinePassed, step.name()).with_context(wait));
                 }

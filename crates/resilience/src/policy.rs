@@ -173,20 +173,34 @@ pub trait Guard: Send + Sync {
         Self: Sized,
     {
         let admission = self.admit(call, &Reading::of(self.clock()));
+        // What is taken is in a permit from here on: the future may be dropped before it is polled.
+        let taken = |ticket| Permit { guard: self, ticket };
+        let entry = match admission {
+            Admission::Granted(ticket) => Entry::Taken(taken(ticket), None),
+            Admission::Later(moment, ticket) => Entry::Taken(taken(ticket), Some(moment)),
+            Admission::Queued(place) => Entry::Queued(place),
+            Admission::Rejected(rejection) => Entry::Rejected(rejection),
+        };
         async move {
-            let ticket = match admission {
-                Admission::Granted(ticket) => ticket,
-                Admission::Queued(place) => place.await?,
-                Admission::Later(moment, ticket) => {
-                    let permit = Permit { guard: self, ticket };
+            match entry {
+                Entry::Taken(permit, None) => Ok(permit),
+                Entry::Taken(permit, Some(moment)) => {
                     self.clock().sleep_until(moment).await;
-                    return Ok(permit);
+                    Ok(permit)
                 }
-                Admission::Rejected(rejection) => return Err(rejection),
-            };
-            Ok(Permit { guard: self, ticket })
+                Entry::Queued(place) => Ok(Permit { guard: self, ticket: place.await? }),
+                Entry::Rejected(rejection) => Err(rejection),
+            }
         }
     }
+}
+
+/// How far a call that may wait has come when it was first asked for.
+enum Entry<P> {
+    /// It has what it needs, and begins now or then.
+    Taken(P, Option<Moment>),
+    Queued(Queued),
+    Rejected(Rejection),
 }
 
 /// Leave to make one call. Tell it what came of the call; dropped without, it records a cancelled call, or a failed

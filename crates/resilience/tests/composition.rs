@@ -304,8 +304,32 @@ async fn nested_pipelines_that_share_a_bulkhead_never_wait_for_ever() {
             Error::Call(inner) => inner.rejection().map(Rejection::code),
             Error::Rejected(rejection) => Some(rejection.code()),
         }),
-        Some(Code::TotalTimeout),
+        Some(Code::DeadlinePassed),
         "it waits for the place that it holds, but not for long"
     );
     assert_eq!((shared.stats().active, shared.stats().queued), (0, 0));
+}
+#[tokio::test(start_paused = true)]
+async fn a_wait_beyond_a_timeout_of_the_same_pipeline_is_not_begun() {
+    let bucket = limit(&RateLimitOptions::leaky_bucket(LeakyBucket { rate: 1, per: SECOND * 3, queue: 5 }));
+    let slow = pipeline([total(SECOND).into(), (&bucket).into()]);
+    let began = Instant::now();
+    assert_eq!(slow.execute(|| ready(Ok::<_, ()>(()))).await, Ok(()));
+    assert!(slow.execute(|| ready(Ok::<_, ()>(()))).await.is_err());
+    assert_eq!(began.elapsed(), Duration::ZERO, "at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_made_while_the_operation_begins_has_its_deadline() {
+    let (outer, inner) = (pipeline([total(SECOND).into()]), pipeline([retry(3, SECOND).into()]));
+    // No `async` block: the inner call is made by the closure, before anything is polled.
+    let result = outer.execute(|| inner.execute(|| ready(Err::<(), _>("failed")))).await;
+    assert_eq!(result, Err(Error::Call(Error::Call("failed"))));
+}
+
+#[test]
+fn a_permit_that_nobody_waited_for_is_given_back() {
+    let bulkhead = bulkhead(1, 5);
+    drop(bulkhead.acquire_for(&Call::new()));
+    assert_eq!(bulkhead.stats().active, 0);
 }

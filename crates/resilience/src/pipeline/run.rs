@@ -12,8 +12,8 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 
 use crate::call::Call;
-use crate::clock::{Moment, Reading, Sleep};
-use crate::deadline::Deadline;
+use crate::clock::{Clock, Moment, Reading, Sleep};
+use crate::deadline::{Deadline, EnteredDeadline};
 use crate::error::{Code, Rejection};
 use crate::hedge::Hedge;
 use crate::outcome::{Classify, Outcome, RetryAdvice, Verdict};
@@ -177,7 +177,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
     {
         let mut this = self.project();
         match this.phase {
-            Phase::Entering => match enter(this.frames, script.composition, script.call, now) {
+            Phase::Entering => match enter(this.frames, script.composition, script.call, *this.ceiling, now) {
                 Ok(Some(phase)) => *this.phase = phase,
                 Err(rejection) => return end.set_rejected(rejection),
                 Ok(None) => {
@@ -185,7 +185,9 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
                     this.frames.ran = true;
                     let deadline = this.frames.ends().min(script.call.ends()).min(*this.ceiling);
                     let attempt = Attempt { number: *this.number, copy: *this.copy, deadline };
+                    let entered = entered(&script.composition.clock, deadline);
                     this.running.set(Some(script.operation.start(attempt)));
+                    drop(entered);
                     *this.phase = Phase::Calling(deadline);
                 }
             },
@@ -200,8 +202,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
             Phase::Calling(deadline) => {
                 let Some(running) = this.running.as_mut().as_pin_mut() else { return Progress::Stuck };
                 this.frames.polling = true;
-                let entered =
-                    (*deadline < Moment::NEVER).then(|| Deadline::enter(&script.composition.clock, *deadline));
+                let entered = entered(&script.composition.clock, *deadline);
                 let polled = running.poll(context);
                 drop(entered);
                 this.frames.polling = false;
@@ -373,6 +374,7 @@ fn enter<P: Deref<Target = Composition> + Clone>(
     frames: &mut Frames<P>,
     composition: &Composition,
     call: &Call<'_>,
+    ceiling: Moment,
     now: &Reading<'_>,
 ) -> Result<Option<Phase>, Rejection> {
     if frames.depth() == 0 && call.ends() != Moment::NEVER && call.ends() <= now.moment() {
@@ -400,13 +402,21 @@ fn enter<P: Deref<Target = Composition> + Clone>(
                     continue;
                 }
                 frames.pop();
-                if let Some(phase) = admit(frames, guard, call, now)? {
+                // Nobody waits for a guard until a timeout ends the call.
+                let call = call.until(frames.ends().min(ceiling));
+                if let Some(phase) = admit(frames, guard, &call, now)? {
                     return Ok(Some(phase));
                 }
             }
         }
     }
     Ok(None)
+}
+
+/// Makes the deadline known to the call while it begins and while it is polled, where there is one.
+#[inline]
+fn entered(clock: &Clock, deadline: Moment) -> Option<EnteredDeadline<'_>> {
+    (deadline < Moment::NEVER).then(|| Deadline::enter(clock, deadline))
 }
 
 /// Asks a guard that does not admit the call at once.
