@@ -5,7 +5,8 @@ use super::field::{Field, Member};
 use super::turns::Turns;
 use super::two_choices::TwoChoices;
 
-/// Up to so many endpoints all are compared, beyond that two of them.
+/// Up to so many endpoints all are compared, beyond that two of them. Here both cost the same, some 50 ns; to compare
+/// all of 64 takes five times as long.
 const ALL: usize = 8;
 
 /// What is counted.

@@ -328,7 +328,7 @@ fn few_keys_move_when_an_endpoint_leaves() {
         for (balance, gone, more) in [
             (Balance::IpHash, true, 0.01),
             (Balance::IpHash, false, 0.01),
-            (maglev(), true, 0.05),
+            (maglev(), true, 0.01),
             (maglev(), false, 0.01),
         ] {
             let moved = moved(&balance, count, gone);
