@@ -4,6 +4,7 @@
 //! events and is told how many. While nobody listens, an event costs one load of a flag and is not even put together.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -321,10 +322,13 @@ impl Listener {
     /// The next event, waited for. Safe to cancel: no event is lost with the future.
     pub async fn next(&self) -> Event {
         loop {
+            let mut arrived = pin!(self.queue.arrived.notified());
+            // Before the look at the queue: of two events that come after it, the second wakes another one who waits.
+            arrived.as_mut().enable();
             if let Some(event) = self.try_next() {
                 return event;
             }
-            self.queue.arrived.notified().await;
+            arrived.await;
         }
     }
 
@@ -426,5 +430,24 @@ mod tests {
         tokio::task::yield_now().await;
         voice(&events).emit(&Reading::taken(Moment::ORIGIN), || Happening::RateReset);
         assert_eq!(waiting.await.expect("the task ends"), "rate_limiter.bucket_reset");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+    async fn as_many_wake_up_as_there_are_events() {
+        // Two wait at one listener, and both events may come between their look at the queue and their wait.
+        for _ in 0..40000 {
+            let events = Events::default();
+            let listener = Arc::new(events.subscribe(8));
+            let waiting = [(); 6].map(|()| {
+                let listener = Arc::clone(&listener);
+                tokio::spawn(async move { listener.next().await })
+            });
+            for _ in 0..6 {
+                voice(&events).emit(&Reading::taken(Moment::ORIGIN), || Happening::RateReset);
+            }
+            for waiting in waiting {
+                waiting.await.expect("the task ends");
+            }
+        }
     }
 }

@@ -3,6 +3,9 @@
 //! Every finding has a code and says why. [`Level::Error`] is what cannot do what it says; [`Level::Warning`] is what
 //! has a use now and then, and a cost that is easily overlooked.
 
+#[cfg(all(test, not(tidegate_models)))]
+mod tests;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -18,7 +21,7 @@ pub struct Finding {
     pub code: Lint,
     /// How bad.
     pub level: Level,
-    /// The step, counted from the outermost; 0 is the first.
+    /// The step, counted as they are written, from the outermost; 0 is the first.
     pub step: usize,
     /// What is wrong with this step, and why.
     pub message: String,
@@ -71,7 +74,7 @@ lints! {
     NestedHedges: Error "nested_hedges";
     /// A total limit inside a retry or hedge limits one attempt, and what it ends is not tried again.
     TotalInsideRetry: Error "total_inside_retry";
-    /// An attempt may take longer than the whole call.
+    /// An attempt may take as long as the whole call, or longer: its own limit never ends it.
     AttemptOutlivesTotal: Error "attempt_outlives_total";
     /// The delays between the attempts alone may take longer than the whole call.
     BackoffOutlivesTotal: Warning "backoff_outlives_total";
@@ -99,26 +102,22 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Every finding about these steps, outermost first.
+/// Every finding about these steps, outermost first. The steps are as they run, with the limits of the attempts in
+/// their places; the findings count them as they are written.
 pub(crate) fn check(steps: &[Step], idempotent: bool) -> Vec<Finding> {
     let mut order = Order { steps, findings: Vec::new() };
-    if steps.len() > MAX_STEPS {
-        order.report(
-            Lint::TooManySteps,
-            MAX_STEPS,
-            format!("there are {} steps, and {MAX_STEPS} at most", steps.len()),
-        );
-    }
+    order.length();
     order.repeated();
     for (index, step) in steps.iter().enumerate() {
         match step {
             Step::Retry(retry) => order.retry(index, retry),
             Step::Hedge(_) => order.hedge(index, idempotent),
             Step::Timeout(timeout) => order.timeout(index, timeout),
+            Step::AttemptTimeout(timeout) => order.attempt_timeout(index, timeout),
             Step::CircuitBreaker(_) => order.breaker(index),
             Step::Bulkhead(_) | Step::Adaptive(_) => order.bulkhead(index),
             Step::RateLimit(_) | Step::KeyedRateLimit(_) => order.limit(index),
-            Step::Chaos(_) | Step::Guard(_) | Step::AttemptTimeout(_) => {}
+            Step::Chaos(_) | Step::Guard(_) => {}
         }
     }
     order.findings.sort_by_key(|finding| finding.step);
@@ -132,7 +131,19 @@ struct Order<'s> {
 
 impl Order<'_> {
     fn report(&mut self, code: Lint, step: usize, message: String) {
-        self.findings.push(Finding { code, level: code.level(), step, message });
+        self.findings.push(Finding { code, level: code.level(), step: self.written(step), message });
+    }
+
+    /// Which of the steps that are written `index` is: the limit of each attempt is a part of its timeout.
+    fn written(&self, index: usize) -> usize {
+        let before = |index: usize| self.steps[..index].iter().filter(|step| is_written(step)).count();
+        match &self.steps[index] {
+            Step::AttemptTimeout(attempt) => {
+                let is_whole = |step: &Step| matches!(step, Step::Timeout(whole) if whole.name() == attempt.name());
+                before(self.steps.iter().position(is_whole).unwrap_or(index))
+            }
+            _ => before(index),
+        }
     }
 
     /// The first step outside of `index` that is like this.
@@ -167,8 +178,17 @@ impl Order<'_> {
             .min()
     }
 
+    fn length(&mut self) {
+        let mut written = self.steps.iter().enumerate().filter(|(_, step)| is_written(step));
+        let first_too_many = written.nth(MAX_STEPS).map(|(index, _)| index);
+        if let Some(index) = first_too_many {
+            let count = MAX_STEPS + 1 + written.count();
+            self.report(Lint::TooManySteps, index, format!("there are {count} steps, and {MAX_STEPS} at most"));
+        }
+    }
+
     fn repeated(&mut self) {
-        for (index, step) in self.steps.iter().enumerate() {
+        for (index, step) in self.steps.iter().enumerate().filter(|(_, step)| is_written(step)) {
             let same = |other: &Step| other.component() == step.component() && other.name() == step.name();
             if self.outside(index, same).is_some() {
                 self.report(
@@ -246,13 +266,19 @@ impl Order<'_> {
                 "a total limit in here limits one attempt, and what it ends is not tried again; write `attempt` for that".into(),
             );
         }
-        if let (Some(attempt), Some(total)) = (timeout.attempt(), timeout.total())
-            && attempt > total
+    }
+
+    /// A limit that is as long as the total is a mistake too: the total ends the call first.
+    fn attempt_timeout(&mut self, index: usize, timeout: &Timeout) {
+        if let (Some(attempt), Some(total)) = (timeout.attempt(), self.total_around(index))
+            && attempt >= total
         {
             self.report(
                 Lint::AttemptOutlivesTotal,
                 index,
-                format!("an attempt may take {attempt:?}, and the whole call {total:?}"),
+                format!(
+                    "an attempt may take {attempt:?}, and the whole call {total:?}: the attempt's limit never ends it"
+                ),
             );
         }
     }
@@ -295,6 +321,10 @@ impl Order<'_> {
             );
         }
     }
+}
+
+fn is_written(step: &Step) -> bool {
+    !matches!(step, Step::AttemptTimeout(_))
 }
 
 fn is_retry(step: &Step) -> bool {

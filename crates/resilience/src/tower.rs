@@ -6,6 +6,9 @@
 //! Readiness is the inner service's own and nothing is reserved in `poll_ready`: policies decide when the call is
 //! made, so that layers compose in any order without holding what others wait for.
 
+#[cfg(all(test, not(tidegate_models)))]
+mod tests;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;

@@ -128,3 +128,32 @@ fn a_success_of_a_generation_that_is_over_is_not_in_the_window_of_the_next() {
         assert_eq!((window_calls, stats.window_calls, stats.succeeded), (0, 0, 1));
     });
 }
+
+#[test]
+fn a_failure_that_races_other_options_is_judged_by_the_old_or_by_the_new() {
+    explore(None, || {
+        let (breaker, _time) = breaker(&trips_after(2));
+        let [first, second] = [(); 2].map(|()| begin(&breaker).expect("closed"));
+        end(&breaker, first, Outcome::Failure);
+        let ending = end_elsewhere(&breaker, second, Outcome::Failure);
+        breaker.reconfigure(&trips_after(3)).expect("valid options");
+        ending.join().expect("no panic");
+        let stats = breaker.stats();
+        let judged = (stats.state, stats.generation, stats.consecutive_failures);
+        assert!([(CircuitState::Open, 1, 0), (CircuitState::Closed, 0, 2)].contains(&judged), "{judged:?}");
+        assert_eq!((stats.window_calls, stats.failed), (2, 2));
+    });
+}
+
+#[test]
+fn a_success_that_races_other_options_is_counted_once() {
+    explore(None, || {
+        let (breaker, _time) = breaker(&trips_after(2));
+        let call = begin(&breaker).expect("closed");
+        let ending = end_elsewhere(&breaker, call, Outcome::Success);
+        breaker.reconfigure(&trips_after(3)).expect("valid options");
+        ending.join().expect("no panic");
+        let stats = breaker.stats();
+        assert_eq!((stats.state, stats.window_calls, stats.succeeded), (CircuitState::Closed, 1, 1));
+    });
+}

@@ -180,17 +180,17 @@ impl CircuitBreaker {
 
     /// Opens the circuit until somebody closes or resets it.
     pub fn force_open(&self) {
-        self.with_circuit(|circuit, _| circuit.force(Phase::ForcedOpen));
+        self.with_circuit(|circuit, now| circuit.force(Phase::ForcedOpen, now));
     }
 
     /// Closes the circuit until somebody opens or resets it, whatever comes of the calls.
     pub fn force_close(&self) {
-        self.with_circuit(|circuit, _| circuit.force(Phase::ForcedClosed));
+        self.with_circuit(|circuit, now| circuit.force(Phase::ForcedClosed, now));
     }
 
     /// Closes the circuit and forgets what was counted in its window; it goes on by itself from there.
     pub fn reset(&self) {
-        self.with_circuit(|circuit, _| circuit.force(Phase::Closed { ramp: None }));
+        self.with_circuit(|circuit, now| circuit.force(Phase::Closed { ramp: None }, now));
     }
 
     /// The short way while every call goes through.

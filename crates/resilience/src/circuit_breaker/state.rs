@@ -162,10 +162,14 @@ impl Circuit {
 
     /// What the window holds at `now`. Once the circuit has opened, it stays as it was when that happened.
     pub(super) fn counts(&mut self, now: Moment) -> Counts {
+        self.slide(now);
+        self.window.counts()
+    }
+
+    fn slide(&mut self, now: Moment) {
         if matches!(self.phase, Phase::Closed { .. } | Phase::ForcedClosed) {
             self.window.advance(now);
         }
-        self.window.counts()
     }
 
     /// Whether a success has to be settled here even though it was quick: it begins the count of failures in a row
@@ -328,10 +332,11 @@ impl Circuit {
     }
 
     /// Puts the circuit into a state by hand.
-    pub(super) fn force(&mut self, phase: Phase) {
+    pub(super) fn force(&mut self, phase: Phase, now: Moment) {
         if self.phase == phase && phase != (Phase::Closed { ramp: None }) {
             return;
         }
+        self.slide(now);
         self.reopenings = 0;
         self.enter(phase, CircuitReason::Manual);
     }

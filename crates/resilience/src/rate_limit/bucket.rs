@@ -43,7 +43,7 @@ impl Bucket {
 
     pub(super) fn leaky(pace: Pace, queue: u32, epoch: Moment) -> Self {
         let bucket = Self::paced(pace, queue + 1, 0, epoch);
-        Self { room: 0, reach: u64::from(bucket.size) * bucket.token, ..bucket }
+        Self { reach: u64::from(bucket.size) * bucket.token, ..bucket }
     }
 
     /// A bucket with the finest unit that leaves enough bits for `size` tokens and `wait` nanoseconds.
@@ -63,10 +63,6 @@ impl Bucket {
 
     pub(super) fn epoch(&self) -> Moment {
         self.epoch
-    }
-
-    pub(super) fn most(&self) -> u32 {
-        self.size
     }
 
     #[inline]
@@ -114,24 +110,26 @@ impl Bucket {
     }
 
     /// What is used once a call has taken its tokens, if the bucket holds them. Nothing where it does not, where it is
-    /// outgrown, and for a leaky bucket, which holds none. It ends well whatever the numbers are.
+    /// outgrown, and without room: a leaky bucket holds no tokens, and the numbers of another algorithm mean nothing here.
+    /// It ends well whatever the numbers are.
     #[inline]
     pub(super) fn at_once([epoch, scale, token, room]: [u64; 4], used: u64, now: Moment, cost: u32) -> Option<u64> {
         let present = now.as_nanos().saturating_sub(epoch).saturating_mul(scale);
         let end = used.max(present).saturating_add(u64::from(cost).saturating_mul(token));
-        (present <= SPAN && end <= present + room).then_some(end)
+        (room > 0 && present <= SPAN && end <= present + room).then_some(end)
     }
 
     #[cold]
     fn wait(&self, start: u64, end: u64, present: u64, demand: &Demand) -> Decision {
-        let Some(patience) = demand.patience else { return Decision::NotBefore(self.moment(start)) };
         let starts = self.moment(start);
+        let Some(patience) = demand.patience else { return Decision::NotBefore(starts) };
+        // Who comes so much later, with as much patience, begins in time.
+        let in_time = demand.now.after(starts.since(patience)).after(Duration::from_nanos(1)).min(starts);
         if end > present.saturating_add(self.reach) {
-            let ready = self.moment(end - self.reach);
+            let ready = self.moment(end - self.reach).max(in_time);
             if self.reach > self.room { Decision::Full(ready) } else { Decision::NotBefore(ready) }
         } else if starts >= patience {
-            // Who comes so much later, with as much patience, begins in time.
-            Decision::NotBefore(demand.now.after(starts.since(patience)).after(Duration::from_nanos(1)))
+            Decision::NotBefore(in_time)
         } else {
             Decision::Later(starts)
         }
@@ -141,14 +139,15 @@ impl Bucket {
     /// with calls that came in the meantime, more than the rate: the time in which the tokens flowed in again has
     /// already served those.
     ///
-    /// Of a call that still waits, nothing is given back if others wait behind it: they have been told when to begin,
-    /// and whoever took its place now would begin together with the last of them.
+    /// Nothing is given back where others wait behind it: they have been told when to begin, and whoever took its place
+    /// now would begin together with the last of them.
     pub(super) fn untake(&self, used: u64, back: &Return) -> u64 {
-        let taken = u64::from(back.cost).saturating_mul(self.token);
-        if back.now < back.starts {
-            let is_last = self.moment(used.saturating_sub(self.lead(back.cost))) == back.starts;
-            return if is_last { used.saturating_sub(taken) } else { used };
+        let last = used.checked_sub(self.lead(back.cost)).map(|start| self.moment(start));
+        let some_wait = used > self.present(back.now).saturating_add(self.room);
+        if some_wait && last != Some(back.starts) {
+            return used;
         }
+        let taken = u64::from(back.cost).saturating_mul(self.token);
         let flown = back.now.since(back.starts).as_nanos().saturating_mul(u128::from(self.scale));
         used.saturating_sub(taken.saturating_sub(narrow(flown)))
     }
@@ -173,6 +172,8 @@ impl Bucket {
 
     /// As many tokens, and parts of one, are used as before, but not more than there may be.
     pub(super) fn carry(&self, used: u64, to: &Self, now: Moment) -> u64 {
+        // More than there may be is used only by an outdated reading: it has been at least so late already.
+        let now = now.max(self.moment(used.saturating_sub(self.reach)));
         let debt = u128::from(used.saturating_sub(self.present(now)));
         let debt = (debt * u128::from(to.token)).div_ceil(u128::from(self.token));
         to.present(now) + narrow(debt).min(to.reach)

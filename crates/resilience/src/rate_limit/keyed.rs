@@ -42,11 +42,11 @@ const KEYS_PER_SHARD: usize = 1024;
 ///
 /// # Many keys
 ///
-/// It follows at most `max_keys`, with 64 bytes or less for each beside the key itself (and 8 bytes for each call in an
-/// exact sliding window). When there are as many, a new key takes the place of one that has all of its quota back and so
-/// loses nothing by being forgotten. Where no such key is found quickly, new keys share one quota, about a `max_keys`th
-/// of all that is followed for each shard; once a place is found for one of them, it begins with what they have used
-/// together. So nobody gains anything by making up keys, and who is followed already does not notice.
+/// It follows at most `max_keys`, with 64 bytes or less for each beside the key itself; in an exact sliding window 40
+/// more, and 8 for each call of the limit. When there are as many, a new key takes the place of one that has all of its
+/// quota back and so loses nothing by being forgotten. Where no such key is found quickly, new keys share one quota,
+/// about a `max_keys`th of all that is followed for each shard; once a place is found for one of them, it begins with
+/// what they have used together. So nobody gains anything by making up keys, and who is followed already does not notice.
 ///
 /// Keys of more than 256 bytes are told apart by a digest of 128 bits.
 ///
@@ -124,10 +124,12 @@ impl KeyedRateLimiter {
     /// An option is out of its range, or there is not exactly one algorithm; the options before stay in force.
     pub fn reconfigure(&self, options: &RateLimitOptions) -> Result<(), InvalidOption> {
         let settings = Settings::try_from(options)?;
-        let (inner, now) = (&*self.inner, self.inner.shell.clock.now());
+        let inner = &*self.inner;
         let mut before = inner.options.lock();
         let capacity = capacity(settings.max_keys, inner.shards.len());
         for mut shard in inner.shards() {
+            // Once the lock is held: nobody has acted upon a later reading in this shard.
+            let now = inner.shell.clock.now();
             let rule = match settings.limit == before.1.limit {
                 true => *shard.rule(),
                 false => Rule {
@@ -181,7 +183,8 @@ impl KeyedRateLimiter {
 
     /// Forgets every key that has all of its quota back, and gives back the memory of it. Returns how many there were.
     ///
-    /// There is no need to call it but to have the memory for something else.
+    /// There is no need to call it but to have the memory for something else. Calls that are under way then may give
+    /// nothing back.
     pub fn forget_recovered(&self) -> usize {
         let now = self.inner.shell.clock.now();
         self.inner.shards().map(|mut shard| shard.forget(now)).sum()

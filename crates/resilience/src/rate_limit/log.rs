@@ -23,10 +23,6 @@ impl Exact {
         Self { limit, window: Duration::from_nanos(window) }
     }
 
-    pub(super) fn most(&self) -> u32 {
-        self.limit
-    }
-
     /// How many entries, from the oldest on, no longer count.
     fn past(&self, log: &Log, now: Moment) -> usize {
         log.0.partition_point(|at| now.since(*at) >= self.window)
@@ -53,8 +49,9 @@ impl Exact {
 
     pub(super) fn take(&self, log: &mut Log, demand: &Demand) -> Decision {
         let (decision, past) = self.decide(log, demand);
-        log.0.drain(..past);
+        // Who is not admitted changes nothing: an entry is past only once somebody else has its place.
         if decision == Decision::Now {
+            log.0.drain(..past);
             // An outdated reading counts as the latest one that was acted upon.
             let at = log.newest().map_or(demand.now, |newest| newest.max(demand.now));
             // All at once, so that a key that is known costs no allocation.
@@ -88,6 +85,12 @@ impl Exact {
 
     pub(super) fn holding(&self, count: u32, now: Moment) -> Log {
         Log(std::iter::repeat_n(now, count.min(self.limit) as usize).collect())
+    }
+
+    /// What still counts: a longer window must not count again what had come back.
+    pub(super) fn carry(&self, mut log: Log, now: Moment) -> Log {
+        log.0.drain(..self.past(&log, now));
+        log
     }
 
     pub(super) fn words(&self) -> [u64; 7] {

@@ -26,6 +26,11 @@ mod shell;
 mod state;
 mod window;
 
+#[cfg(all(test, tidegate_models))]
+mod models;
+#[cfg(all(test, not(tidegate_models)))]
+mod tests;
+
 pub use keyed::{KeyedRateLimitStats, KeyedRateLimiter};
 pub use options::{FixedWindow, LeakyBucket, RateLimitOptions, SlidingWindow, TokenBucket};
 pub use policy::{RateLimitStats, RateLimiter};

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::call::Call;
 use crate::clock::{Clock, Moment, Reading};
 use crate::counter::Counter;
@@ -12,6 +10,7 @@ use crate::error::{InvalidOption, Rejection};
 use crate::name::Name;
 use crate::outcome::Outcome;
 use crate::policy::{Admission, Environment, Guard, Mode, Ticket};
+use crate::sync::Mutex;
 
 use super::cell::Cell;
 use super::log::Log;
@@ -33,7 +32,8 @@ use super::state::{Algorithm, Decision, Demand, Rule, Used};
 /// ```
 ///
 /// A call that never began because a policy further in rejected it, or that was given up while it waited for its
-/// time, gives back what it took, as far as that has not come back by itself.
+/// time, gives back what it took, as far as that has not come back by itself. Where others wait behind it already, they
+/// keep their turns, and nothing is given back.
 #[derive(Clone)]
 pub struct RateLimiter {
     inner: Arc<Inner>,
@@ -102,8 +102,8 @@ impl RateLimiter {
     /// An option is out of its range, or there is not exactly one algorithm; the options before stay in force.
     pub fn reconfigure(&self, options: &RateLimitOptions) -> Result<(), InvalidOption> {
         let settings = Settings::try_from(options)?;
-        let now = self.inner.shell.clock.now();
         let mut slow = self.inner.slow.lock();
+        let now = self.inner.shell.clock.now();
         if settings.limit != slow.settings.limit {
             let (rule, _) = self.inner.cell.read();
             let algorithm = rule.algorithm.successor(settings.limit, now);

@@ -234,6 +234,9 @@ impl Shard {
     fn convert(&mut self, rule: Rule, now: Moment) {
         let (from, to) = (self.rule.algorithm, rule.algorithm);
         let mut logs = std::mem::take(&mut self.logs).into_iter();
+        if let Algorithm::Exact(_) = to {
+            self.logs.reserve_exact(self.entries.capacity());
+        }
         for entry in &mut self.entries {
             let (used, log) = from.carry((entry.used, logs.next().unwrap_or_default()), &to, now);
             entry.used = used;
@@ -321,6 +324,9 @@ impl Shard {
         if self.entries.len() == self.entries.capacity() {
             let more = (self.entries.len() / 4).max(8).min(self.capacity - self.entries.len());
             self.entries.reserve_exact(more);
+            if let Algorithm::Exact(_) = self.rule.algorithm {
+                self.logs.reserve_exact(more);
+            }
         }
     }
 

@@ -132,7 +132,7 @@ impl Algorithm {
     /// What was used, as an algorithm has it that takes the place of this one `now`.
     pub(super) fn carry(&self, used: (u64, Log), to: &Self, now: Moment) -> (u64, Log) {
         match (self, to) {
-            (Self::Exact(_), Self::Exact(_)) => (0, used.1),
+            (Self::Exact(from), Self::Exact(_)) => (0, from.carry(used.1, now)),
             (Self::Exact(from), Self::Counted(to)) => {
                 (to.holding(from.standing(&used.1, now).used, now), Log::default())
             }
@@ -153,15 +153,6 @@ impl Algorithm {
     #[inline]
     pub(super) fn outgrown(&self, now: Moment) -> bool {
         matches!(self, Self::Counted(counted) if counted.outgrown(now))
-    }
-
-    /// The most that a call may cost.
-    #[inline]
-    pub(super) fn most(&self) -> u32 {
-        match self {
-            Self::Counted(counted) => counted.most(),
-            Self::Exact(exact) => exact.most(),
-        }
     }
 
     /// Takes what the call asks for, if the limit admits it.
@@ -228,7 +219,7 @@ impl Algorithm {
         match (self, used) {
             (Self::Counted(counted), Used::Number(number)) => counted.standing(*number, now),
             (Self::Exact(exact), Used::Log(log)) => exact.standing(log, now),
-            _ => Standing { limit: self.most(), used: 0, recovers: now },
+            _ => Standing { limit: 0, used: 0, recovers: now },
         }
     }
 }
@@ -245,7 +236,7 @@ macro_rules! counted {
 }
 
 impl Counted {
-    fn epoch(&self) -> Moment {
+    pub(super) fn epoch(&self) -> Moment {
         counted!(self, rule => rule.epoch())
     }
 
@@ -276,11 +267,6 @@ impl Counted {
     /// What is used where so much was taken `now`.
     fn holding(&self, count: u32, now: Moment) -> u64 {
         counted!(self, rule => rule.holding(count, now))
-    }
-
-    #[inline]
-    fn most(&self) -> u32 {
-        counted!(self, rule => rule.most())
     }
 
     /// What the limit says to this call, and what is used then.

@@ -90,11 +90,6 @@ macro_rules! window {
                 Self { beat: self.beat.rebased(now), ..*self }
             }
 
-            #[inline]
-            pub(super) fn most(&self) -> u32 {
-                self.limit
-            }
-
             pub(super) fn words(&self) -> [u64; 7] {
                 let Beat { epoch, length, horizon } = self.beat;
                 [epoch.as_nanos(), length, horizon, 0, u64::from(self.limit), 0, 0]

@@ -142,9 +142,8 @@ impl Check<'_> {
     /// Checks the order, if all of the policies could be built.
     fn order(&mut self, list: &str, names: &[Name], idempotent: bool) {
         let Some(steps) = names.iter().map(|name| self.built.get(name).cloned()).collect() else { return };
-        let steps = placed(steps);
-        for finding in lint::check(&steps, idempotent) {
-            let path = format!("{list}[{}]", written(&steps, finding.step));
+        for finding in lint::check(&placed(steps), idempotent) {
+            let path = format!("{list}[{}]", finding.step);
             let problem = Problem { path, message: finding.message, lint: Some(finding.code) };
             match finding.level {
                 Level::Error => self.problems.push(problem),
@@ -159,18 +158,5 @@ fn own_name(pipeline: &str, kind: &str, count: u32) -> Name {
     match count {
         1 => Name::from(format!("{pipeline}/{kind}")),
         _ => Name::from(format!("{pipeline}/{kind}-{count}")),
-    }
-}
-
-/// Which of the steps that are written this one is: the limit of each attempt is a part of its timeout.
-fn written(steps: &[Step], index: usize) -> usize {
-    let is_written = |step: &&Step| !matches!(step, Step::AttemptTimeout(_));
-    let before = |index: usize| steps.iter().take(index).filter(is_written).count();
-    match steps.get(index) {
-        Some(Step::AttemptTimeout(attempt)) => {
-            let is_whole = |step: &Step| matches!(step, Step::Timeout(whole) if whole.name() == attempt.name());
-            before(steps.iter().position(is_whole).unwrap_or(index))
-        }
-        _ => before(index),
     }
 }

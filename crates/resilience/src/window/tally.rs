@@ -68,3 +68,18 @@ thread_local! {
     /// Where this thread counts: threads are dealt out in turn.
     static STRIPE: usize = THREADS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
 }
+
+#[cfg(all(test, not(tidegate_models)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_count_takes_no_more_and_leaves_the_generation_alone() {
+        let tally = Tally::striped(1);
+        tally.stripes[0].store((7 << 32) | (COUNT - 1), Ordering::Relaxed);
+        assert!(tally.add(7));
+        assert!(!tally.add(7), "it has no room");
+        assert_eq!(tally.take(8), COUNT);
+        assert!(tally.add(8));
+    }
+}

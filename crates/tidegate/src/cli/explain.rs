@@ -15,7 +15,7 @@ use tidegate_gateway::explain::{Explainer, Explanation};
 use tidegate_gateway::fault::Fault;
 
 use super::{print, show};
-use crate::config::{Loaded, load};
+use crate::config::{Loaded, conceal, load};
 
 /// Routes that are shown in a text; there are more of them in JSON.
 const SHOWN: usize = 20;
@@ -234,7 +234,9 @@ fn upstream(route: &Route, loaded: &Loaded) -> Option<Value> {
     let Action::Forward(index) = route.action else { return None };
     let upstream = &loaded.plan.upstreams[index];
     let written = loaded.document.upstreams.iter().find(|(name, _)| name.as_str() == &*upstream.name)?;
-    Some(json!({ "name": written.0, "options": serde_json::to_value(written.1).ok()? }))
+    let mut options = serde_json::to_value(written.1).ok()?;
+    conceal(&mut options);
+    Some(json!({ "name": written.0, "options": options }))
 }
 
 #[cfg(test)]

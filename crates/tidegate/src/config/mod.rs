@@ -14,6 +14,7 @@ mod json;
 mod read;
 mod reference;
 mod schema;
+mod secret;
 mod source;
 mod suggest;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use tidegate_gateway::config::{Document, Plan, check};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use reference::reference;
 pub use schema::schema;
+pub(crate) use secret::{CONCEALED, conceal, is_secret};
 
 use read::Reader;
 use source::Source;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::config::Loaded;
+use crate::config::{CONCEALED, Loaded, conceal, is_secret};
 use serde_json::Value;
 
 /// An option that has another value, or that only one of the documents has.
@@ -67,12 +67,19 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mu
                 compare(&format!("{path}[{item}]"), of(one, item).as_ref(), of(other, item).as_ref(), found);
             }
         }
-        (before, after) => found.push(OptionChange {
-            path: path.to_owned(),
-            before: before.cloned(),
-            after: after.cloned(),
-            weight: weight(path, before, after),
-        }),
+        (before, after) => {
+            let shown = |value: &Value| {
+                let mut value = if is_secret(path) { Value::from(CONCEALED) } else { value.clone() };
+                conceal(&mut value);
+                value
+            };
+            found.push(OptionChange {
+                path: path.to_owned(),
+                before: before.map(shown),
+                after: after.map(shown),
+                weight: weight(path, before, after),
+            });
+        }
     }
 }
 
@@ -220,6 +227,17 @@ mod tests {
         let weights: Vec<_> = found.iter().map(|(weight, _)| *weight).collect();
         assert_eq!(weights, [Weight::Tighter, Weight::Looser, Weight::Looser], "{found:?}");
         assert_eq!(found[0].1, "listeners[127.0.0.1:80].limits.body: 1GiB -> 10MiB");
+    }
+
+    #[test]
+    fn a_secret_that_changes_is_not_shown() {
+        let balance = |key| json!({ "sticky_cookie": { "name": "at", "key": key } });
+        let one = loaded(|document| document["upstreams"]["app"]["balance"] = balance("hidden-one"));
+        let other = loaded(|document| document["upstreams"]["app"]["balance"] = balance("hidden-other"));
+        let found = changed(&one, &other);
+        assert_eq!(found[0].to_string(), "upstreams.app.balance.sticky_cookie.key: (secret) -> (secret)");
+        let found = format!("{:?}", changed(&loaded(|_| {}), &other));
+        assert!(found.contains("sticky_cookie") && !found.contains("hidden"), "{found}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A circuit breaker call by call, by a clock that only the test moves.
 
+mod core;
 mod model;
 mod options;
 mod recovery;
@@ -7,7 +8,7 @@ mod trips;
 
 use std::time::Duration;
 
-use crate::circuit_breaker::{BreakerWindow, CircuitBreaker, CircuitBreakerOptions};
+use crate::circuit_breaker::{BreakerWindow, CircuitBreaker, CircuitBreakerOptions, CircuitBreakerStats};
 use crate::clock::{Clock, ManualClock};
 use crate::error::Code;
 use crate::event::{CircuitReason, CircuitState, Happening, Listener};
