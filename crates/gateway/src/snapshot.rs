@@ -1,5 +1,6 @@
 //! A checked configuration, built: immutable, shared by all workers, swapped whole.
 
+use crate::balance::Blueprint;
 use crate::config::Plan;
 use crate::config::plan;
 use crate::health::{Alarm, Health, Meaning};
@@ -41,6 +42,7 @@ pub(crate) struct Upstream {
     pub(crate) series: Arc<UpstreamSeries>,
     /// Of its endpoints; where the plan is the same, it is the same as before.
     pub(crate) health: Arc<Health>,
+    pub(crate) blueprint: Blueprint,
 }
 
 /// A listener with its series and TLS.
@@ -142,7 +144,11 @@ impl Upstream {
         let health = same.map(|before| Arc::clone(&before.health)).unwrap_or_else(|| {
             Arc::new(Health::new(upstream, meaning, alarm, registry, before.map(|before| &*before.health)))
         });
-        Ok(Self { plan: Arc::new(upstream.clone()), tls, series: registry.upstream(&upstream.name), health })
+        let blueprint = same.map(|before| before.blueprint.clone());
+        let blueprint = blueprint
+            .unwrap_or_else(|| Blueprint::new(&upstream.balance, &upstream.endpoints, upstream.panic_threshold));
+        let (plan, series) = (Arc::new(upstream.clone()), registry.upstream(&upstream.name));
+        Ok(Self { plan, tls, series, health, blueprint })
     }
 
     /// Whether this is what would be built from `plan` and `tls`.

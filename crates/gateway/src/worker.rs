@@ -247,7 +247,7 @@ impl Local {
             let kept = before.filter(|(before, _)| before.has_identity_of(tls)).map(|(_, kept)| &**kept);
             let witness = |place| Witness::new(&upstream.health, place, worker);
             let (plan, meter) = (Arc::clone(&upstream.plan), upstream.series.meter(worker));
-            Rc::new(Upstream::new(plan, tls.map(|tls| &tls.config), meter, witness, kept))
+            Rc::new(Upstream::new(plan, tls.map(|tls| &tls.config), meter, &upstream.blueprint, witness, kept))
         });
         let doors = snapshot.listeners.iter().map(|listener| {
             Rc::new(Door {

@@ -37,16 +37,7 @@ impl<'a, V: View> Field<'a, V> {
         self.members.len()
     }
 
-    /// Whether a member is left that is well.
-    pub(super) fn has_usable(&self) -> bool {
-        self.members.iter().any(|member| !self.ask.has_tried(member.index) && self.view.is_usable(member.index))
-    }
-
-    pub(super) fn has_open(&self) -> bool {
-        (0..self.len()).any(|at| self.is_open(at))
-    }
-
-    /// Whether a member may be chosen: it was not tried, and it is usable, or health is ignored and it does not drain.
+    /// Whether a member may be chosen: it was not tried, and it is usable or health is ignored.
     pub(super) fn is_open(&self, at: usize) -> bool {
         let index = self.members[at].index;
         !self.ask.has_tried(index) && (self.view.is_usable(index) || self.panics() && !self.view.drains(index))
@@ -54,14 +45,12 @@ impl<'a, V: View> Field<'a, V> {
 
     /// Fewer usable members than the threshold: the rest would be overrun, and what says that so many
     /// are ill is more likely wrong itself.
-    fn panics(&self) -> bool {
+    pub(super) fn panics(&self) -> bool {
         *self.panics.get_or_init(|| {
-            let (mut usable, mut all) = (0u64, 0u64);
-            for member in self.members.iter().filter(|member| !self.view.drains(member.index)) {
-                usable += u64::from(self.view.is_usable(member.index));
-                all += 1;
-            }
-            usable * 100 < u64::from(self.panic_threshold) * all
+            let usable = self.members.iter().filter(|member| self.view.is_usable(member.index)).count();
+            // What somebody has taken out is not ill.
+            let all = self.members.iter().filter(|member| !self.view.drains(member.index)).count();
+            usable * 100 < self.panic_threshold as usize * all
         })
     }
 

@@ -8,14 +8,15 @@
 use super::View;
 use super::field::Field;
 use super::hash::{Hasher, fraction, mix};
+use std::sync::Arc;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct IpHash {
-    ids: Box<[u64]>,
+    ids: Arc<[u64]>,
 }
 
 impl IpHash {
-    pub(super) fn new(addresses: impl Iterator<Item = String>) -> Self {
+    pub(super) fn new<'a>(addresses: impl Iterator<Item = &'a str>) -> Self {
         Self { ids: addresses.map(|address| Hasher::FIXED.hash(address.as_bytes())).collect() }
     }
 

@@ -7,27 +7,25 @@
 use super::View;
 use super::field::{Field, Member};
 use super::hash::{Hasher, fraction, mix, position};
+use std::sync::Arc;
 
-/// Slots of a table, a prime, so that every step through it meets all of them.
+/// Slots of a table, a prime, so that every step through it meets all of them. Never to be changed, and the
+/// same for any number of endpoints: with another number of slots nearly every key moves.
 const SLOTS: usize = 65_537;
 
-/// Slots where endpoints are few. A hundred slots for each keep the shares even.
-const FEW_SLOTS: usize = 2039;
-
-/// Below so many endpoints they are few.
-const FEW: usize = 20;
-
 /// Slots that are looked at for an open endpoint before the endpoints themselves are.
-const STEPS: usize = 1024;
+const STEPS: u64 = 1024;
 
-#[derive(Debug)]
+/// Whose every slot is. To fill 128 KiB takes milliseconds, so that it is done once, for all workers and
+/// not by one of them.
+#[derive(Debug, Clone)]
 pub(super) struct Maglev {
-    table: Box<[u32]>,
+    table: Arc<[u16]>,
 }
 
 /// The order in which an endpoint claims slots.
 struct Claims {
-    at: u32,
+    at: u16,
     next: usize,
     skip: usize,
     weight: u64,
@@ -35,26 +33,25 @@ struct Claims {
 }
 
 impl Maglev {
-    pub(super) fn new(members: &[Member], addresses: impl Iterator<Item = String>) -> Self {
-        let slots = if members.len() < FEW { FEW_SLOTS } else { SLOTS };
-        let mut named: Vec<_> = addresses.enumerate().collect();
+    pub(super) fn new<'a>(members: &[Member], addresses: impl Iterator<Item = &'a str>) -> Self {
+        let mut named: Vec<_> = (0u16..).zip(addresses).collect();
         // The order in which endpoints are written makes no difference.
-        named.sort_by(|(_, one), (_, other)| one.cmp(other));
+        named.sort_by_key(|(_, address)| *address);
         let claims = named.iter().map(|(at, address)| Claims {
-            at: u32::try_from(*at).expect("fewer endpoints than a file has bytes"),
-            next: position(Hasher::keyed("offset").hash(address.as_bytes()), slots),
-            skip: position(Hasher::keyed("skip").hash(address.as_bytes()), slots - 1) + 1,
-            weight: u64::from(members[*at].weight),
+            at: *at,
+            next: position(Hasher::keyed("offset").hash(address.as_bytes()), SLOTS),
+            skip: position(Hasher::keyed("skip").hash(address.as_bytes()), SLOTS - 1) + 1,
+            weight: u64::from(members[usize::from(*at)].weight),
             claimed: 0,
         });
-        Self { table: fill(slots, claims.collect()) }
+        Self { table: fill(claims.collect()) }
     }
 
-    /// The endpoint of the key's slot, or of the next slot whose endpoint is open.
+    /// The endpoint of the key's slot. Where it is not open, the key is hashed again, so that the keys of one
+    /// that is away are spread over all others by weight.
     pub(super) fn pick<V: View>(&self, key: u64, field: &Field<'_, V>) -> Option<usize> {
-        let slots = self.table.len();
-        let start = position(key, slots);
-        let mut walk = (0..STEPS).map(|step| self.table[(start + step) % slots] as usize);
+        let hashes = std::iter::once(key).chain((1..STEPS).map(|step| mix(key, step)));
+        let mut walk = hashes.map(|hash| usize::from(self.table[position(hash, SLOTS)]));
         walk.find(|at| field.is_open(*at) && is_taken_on(key, *at, field.share(*at))).or_else(|| {
             // All that are open start slowly, or those that are open have next to no slots.
             let first = position(key, field.len());
@@ -70,11 +67,11 @@ fn is_taken_on(key: u64, at: usize, share: f64) -> bool {
 }
 
 /// In every round the heaviest endpoints claim one slot each, and the others as often as their weight says.
-fn fill(slots: usize, mut claims: Vec<Claims>) -> Box<[u32]> {
-    const FREE: u32 = u32::MAX;
+fn fill(mut claims: Vec<Claims>) -> Arc<[u16]> {
+    const FREE: u16 = u16::MAX;
     let heaviest = claims.iter().map(|claims| claims.weight).max().unwrap_or(1);
-    let mut table = vec![FREE; slots];
-    let mut free = slots;
+    let mut table = vec![FREE; SLOTS];
+    let mut free = SLOTS;
     let mut round = 0;
     while free > 0 {
         round += 1;
@@ -83,7 +80,7 @@ fn fill(slots: usize, mut claims: Vec<Claims>) -> Box<[u32]> {
                 continue;
             }
             while table[claims.next] != FREE {
-                claims.next = (claims.next + claims.skip) % slots;
+                claims.next = (claims.next + claims.skip) % SLOTS;
             }
             table[claims.next] = claims.at;
             claims.claimed += 1;

@@ -20,13 +20,14 @@ mod two_choices;
 
 use crate::config::plan;
 use field::{Field, Member};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What is known of the endpoints, by their position in the plan.
 pub(crate) trait View {
     /// Whether requests may be sent to it.
     fn is_usable(&self, index: usize) -> bool;
-    /// Whether it gets no new request even when no other is left.
+    /// Whether it is to go, and gets no new requests even where health is ignored. Such a one is not usable.
     fn drains(&self, index: usize) -> bool;
     /// Requests that it has not answered yet.
     fn in_flight(&self, index: usize) -> usize;
@@ -45,12 +46,14 @@ pub(crate) struct Ask {
     pub(crate) key: Option<u64>,
     /// The endpoints that were tried for it, as [`Ask::note`] writes them.
     pub(crate) tried: u64,
+    /// The endpoint that was chosen last; `None` where none was left.
+    pub(crate) chosen: Option<usize>,
     pub(crate) now: Instant,
 }
 
 impl Ask {
     pub(crate) fn new(key: Option<u64>, now: Instant) -> Self {
-        Self { key, tried: 0, now }
+        Self { key, tried: 0, chosen: None, now }
     }
 
     /// Remembers that an endpoint was tried. Beyond 64 endpoints one bit stands for several: then one
@@ -59,24 +62,94 @@ impl Ask {
         self.tried |= 1 << (index % 64);
     }
 
+    /// Remembers that the endpoint that was chosen last was tried.
+    pub(crate) fn note_chosen(&mut self) {
+        if let Some(index) = self.chosen {
+            self.note(index);
+        }
+    }
+
     fn has_tried(&self, index: usize) -> bool {
         self.tried >> (index % 64) & 1 == 1
+    }
+}
+
+/// What never changes about the choice among the endpoints of an upstream: worked out once, and shared by
+/// all workers.
+#[derive(Debug, Clone)]
+pub(crate) struct Blueprint {
+    /// From the first to be used to the last; none is empty.
+    tiers: Arc<[(Arc<[Member]>, Algorithm)]>,
+    /// In percent: with fewer usable endpoints than this, a tier does not serve.
+    panic_threshold: u32,
+    /// What stands in a cookie for each endpoint; empty where no cookies are set.
+    cookies: Arc<[u64]>,
+}
+
+/// An algorithm without its state.
+#[derive(Debug, Clone)]
+enum Algorithm {
+    Turns,
+    Least(least::Measure),
+    PeakEwma,
+    IpHash(ip_hash::IpHash),
+    Maglev(maglev::Maglev),
+    /// What stands in the cookie for each member.
+    Sticky(Arc<[u64]>),
+}
+
+impl Algorithm {
+    fn new(balance: &plan::Balance, members: &[Member], addresses: &[String]) -> Self {
+        let addresses = members.iter().map(|member| addresses[member.index].as_str());
+        match balance {
+            plan::Balance::RoundRobin => Self::Turns,
+            plan::Balance::LeastRequests => Self::Least(least::Measure::Requests),
+            plan::Balance::LeastConnections => Self::Least(least::Measure::Connections),
+            plan::Balance::PeakEwma => Self::PeakEwma,
+            plan::Balance::IpHash => Self::IpHash(ip_hash::IpHash::new(addresses)),
+            plan::Balance::Maglev(_) => Self::Maglev(maglev::Maglev::new(members, addresses)),
+            plan::Balance::StickyCookie(cookie) => {
+                Self::Sticky(addresses.map(|address| sticky::id(&cookie.key, address)).collect())
+            }
+        }
+    }
+}
+
+impl Blueprint {
+    pub(crate) fn new(balance: &plan::Balance, endpoints: &[plan::Endpoint], panic_threshold: u32) -> Self {
+        let addresses: Vec<_> = endpoints.iter().map(ToString::to_string).collect();
+        let mut numbers: Vec<u8> = endpoints.iter().map(|endpoint| endpoint.tier).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let tiers = numbers.iter().map(|number| {
+            let members = endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.tier == *number);
+            let members: Arc<[Member]> =
+                members.map(|(index, endpoint)| Member { index, weight: endpoint.weight.max(1) }).collect();
+            let algorithm = Algorithm::new(balance, &members, &addresses);
+            (members, algorithm)
+        });
+        let cookies = match balance {
+            plan::Balance::StickyCookie(cookie) => {
+                addresses.iter().map(|address| sticky::id(&cookie.key, address)).collect()
+            }
+            _ => Arc::default(),
+        };
+        Self { tiers: tiers.collect(), panic_threshold, cookies }
     }
 }
 
 /// Chooses among the endpoints of one upstream.
 #[derive(Debug)]
 pub(crate) struct Balancer {
-    /// From the first to be used to the last; none is empty.
     tiers: Box<[Tier]>,
-    /// In percent: fewer usable endpoints than this in a tier, and their health is ignored.
     panic_threshold: u32,
+    cookies: Arc<[u64]>,
 }
 
 /// Endpoints that stand in for each other, and how one of them is chosen.
 #[derive(Debug)]
 struct Tier {
-    members: Box<[Member]>,
+    members: Arc<[Member]>,
     policy: Policy,
 }
 
@@ -92,16 +165,14 @@ enum Policy {
 }
 
 impl Policy {
-    fn new(balance: &plan::Balance, members: &[Member], endpoints: &[plan::Endpoint]) -> Self {
-        let addresses = || members.iter().map(|member| endpoints[member.index].to_string());
-        match balance {
-            plan::Balance::RoundRobin => Self::Turns(turns::Turns::new(members)),
-            plan::Balance::LeastRequests => Self::Least(least::Least::new(least::Measure::Requests, members)),
-            plan::Balance::LeastConnections => Self::Least(least::Least::new(least::Measure::Connections, members)),
-            plan::Balance::PeakEwma => Self::PeakEwma(peak_ewma::PeakEwma::new(members)),
-            plan::Balance::IpHash => Self::IpHash(ip_hash::IpHash::new(addresses())),
-            plan::Balance::Maglev(_) => Self::Maglev(maglev::Maglev::new(members, addresses())),
-            plan::Balance::StickyCookie(cookie) => Self::Sticky(sticky::Sticky::new(members, &cookie.key, addresses())),
+    fn new(algorithm: &Algorithm, members: &[Member]) -> Self {
+        match algorithm {
+            Algorithm::Turns => Self::Turns(turns::Turns::new(members)),
+            Algorithm::Least(measure) => Self::Least(least::Least::new(*measure, members)),
+            Algorithm::PeakEwma => Self::PeakEwma(peak_ewma::PeakEwma::new(members)),
+            Algorithm::IpHash(ip_hash) => Self::IpHash(ip_hash.clone()),
+            Algorithm::Maglev(maglev) => Self::Maglev(maglev.clone()),
+            Algorithm::Sticky(ids) => Self::Sticky(sticky::Sticky::new(members, Arc::clone(ids))),
         }
     }
 
@@ -122,33 +193,44 @@ fn key(ask: &Ask) -> u64 {
     ask.key.unwrap_or_else(|| fastrand::u64(..))
 }
 
+impl Tier {
+    fn pick<V: View>(&self, ask: &Ask, field: &Field<'_, V>) -> Option<usize> {
+        self.policy.pick(ask, field).map(|at| self.members[at].index)
+    }
+}
+
 impl Balancer {
-    pub(crate) fn new(balance: &plan::Balance, endpoints: &[plan::Endpoint], panic_threshold: u32) -> Self {
-        let mut numbers: Vec<u8> = endpoints.iter().map(|endpoint| endpoint.tier).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        let tiers = numbers.iter().map(|number| {
-            let members = endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.tier == *number);
-            let members: Box<[Member]> =
-                members.map(|(index, endpoint)| Member { index, weight: endpoint.weight.max(1) }).collect();
-            Tier { policy: Policy::new(balance, &members, endpoints), members }
-        });
-        Self { tiers: tiers.collect(), panic_threshold }
+    pub(crate) fn new(blueprint: &Blueprint) -> Self {
+        let tiers = blueprint
+            .tiers
+            .iter()
+            .map(|(members, algorithm)| Tier { members: Arc::clone(members), policy: Policy::new(algorithm, members) });
+        Self {
+            tiers: tiers.collect(),
+            panic_threshold: blueprint.panic_threshold,
+            cookies: Arc::clone(&blueprint.cookies),
+        }
+    }
+
+    /// What stands in a cookie for an endpoint, where cookies are set.
+    pub(crate) fn cookie(&self, index: usize) -> Option<u64> {
+        self.cookies.get(index).copied()
     }
 
     /// The position of the endpoint to send a request to; `None` where none is left.
     ///
-    /// A tier serves when no usable endpoint of the tiers before it is left. When none of any is, health
-    /// is ignored from the first tier on, unless it never is.
+    /// The first tier serves that has enough usable endpoints, and one of them left. Where none has, health is
+    /// ignored from the first tier on, unless it never is.
     pub(crate) fn pick<V: View>(&self, ask: &Ask, view: &V) -> Option<usize> {
         let fields =
             || self.tiers.iter().map(|tier| (tier, Field::new(&tier.members, ask, view, self.panic_threshold)));
-        let healthy = fields().find(|(_, field)| field.has_usable());
-        let desperate = || {
-            let mut fields = fields().map(|(tier, field)| (tier, field.desperate()));
-            fields.find(|(_, field)| self.panic_threshold > 0 && field.has_open())
+        let serving = match &*self.tiers {
+            [only] => only.pick(ask, &Field::new(&only.members, ask, view, self.panic_threshold)),
+            _ => fields().filter(|(_, field)| !field.panics()).find_map(|(tier, field)| tier.pick(ask, &field)),
         };
-        let (tier, field) = healthy.or_else(desperate)?;
-        tier.policy.pick(ask, &field).map(|at| tier.members[at].index)
+        if serving.is_some() || self.panic_threshold == 0 {
+            return serving;
+        }
+        fields().find_map(|(tier, field)| tier.pick(ask, &field.desperate()))
     }
 }

@@ -4,17 +4,18 @@ use super::View;
 use super::field::{Field, Member};
 use super::hash::Hasher;
 use super::turns::Turns;
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct Sticky {
     /// What stands in the cookie for each member.
-    ids: Box<[u64]>,
+    ids: Arc<[u64]>,
     turns: Turns,
 }
 
 impl Sticky {
-    pub(super) fn new(members: &[Member], key: &str, addresses: impl Iterator<Item = String>) -> Self {
-        Self { ids: addresses.map(|address| id(key, &address)).collect(), turns: Turns::new(members) }
+    pub(super) fn new(members: &[Member], ids: Arc<[u64]>) -> Self {
+        Self { ids, turns: Turns::new(members) }
     }
 
     pub(super) fn pick<V: View>(&self, key: Option<u64>, field: &Field<'_, V>) -> Option<usize> {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use super::hash::Hasher;
-use super::{Ask, Balancer, View};
+use super::{Ask, Balancer, Blueprint, View};
 use crate::config::document::SameSite;
 use crate::config::plan::{Balance, Endpoint, EndpointHost, HashBy, StickyCookie};
 
@@ -70,9 +70,13 @@ fn endpoint(index: usize, weight: u32, tier: u8) -> Endpoint {
     Endpoint { host, port: 80, weight, tier, drain: false }
 }
 
+fn balancer(balance: &Balance, endpoints: &[Endpoint], panic_threshold: u32) -> Balancer {
+    Balancer::new(&Blueprint::new(balance, endpoints, panic_threshold))
+}
+
 fn weighted(balance: &Balance, weights: &[u32]) -> Balancer {
     let endpoints: Vec<_> = weights.iter().enumerate().map(|(index, weight)| endpoint(index, *weight, 0)).collect();
-    Balancer::new(balance, &endpoints, 1)
+    balancer(balance, &endpoints, 1)
 }
 
 fn even(balance: &Balance, count: usize) -> Balancer {
@@ -276,9 +280,9 @@ fn peak_ewma_tries_what_it_does_not_know_with_one_request() {
 fn keys_stay_where_they_are() {
     for balance in [Balance::IpHash, maglev()] {
         let endpoints: Vec<_> = (0..10).map(|index| endpoint(index, 1, 0)).collect();
-        let one = Balancer::new(&balance, &endpoints, 1);
+        let one = balancer(&balance, &endpoints, 1);
         let reversed: Vec<_> = endpoints.iter().rev().cloned().collect();
-        let again = Balancer::new(&balance, &reversed, 1);
+        let again = balancer(&balance, &reversed, 1);
         let view = Fake::well(10);
         for number in 0..1000 {
             let ask = ask(key(number));
@@ -295,15 +299,15 @@ fn keys_stay_where_they_are() {
 }
 
 const IP_HASH: [usize; 8] = [5, 6, 3, 8, 1, 7, 8, 5];
-const MAGLEV: [usize; 8] = [3, 4, 4, 4, 1, 1, 1, 7];
+const MAGLEV: [usize; 8] = [1, 1, 9, 3, 9, 8, 5, 6];
 
 /// What part of the keys is elsewhere when endpoint 3 is `gone` from the configuration, or only unusable.
 fn moved(balance: &Balance, count: usize, gone: bool) -> f64 {
     let endpoints: Vec<_> = (0..count).map(|index| endpoint(index, 1, 0)).collect();
-    let before = Balancer::new(balance, &endpoints, 1);
+    let before = balancer(balance, &endpoints, 1);
     let rest = endpoints.iter().enumerate().filter(|(index, _)| *index != 3).map(|(_, rest)| rest.clone());
     let rest: Vec<_> = rest.collect();
-    let after = Balancer::new(balance, &rest, 1);
+    let after = balancer(balance, &rest, 1);
     let moved = (0..20_000).filter(|number| {
         let ask = ask(key(*number));
         let was = before.pick(&ask, &Fake::well(count)).map(|at| endpoints[at].to_string());
@@ -318,12 +322,13 @@ fn moved(balance: &Balance, count: usize, gone: bool) -> f64 {
 
 #[test]
 fn few_keys_move_when_an_endpoint_leaves() {
-    for count in [5, 10, 50] {
+    // Nothing special happens between any two numbers of endpoints.
+    for count in [5, 10, 19, 20, 21, 50] {
         let own = 1.0 / count as f64;
         for (balance, gone, more) in [
             (Balance::IpHash, true, 0.01),
             (Balance::IpHash, false, 0.01),
-            (maglev(), true, 0.05),
+            (maglev(), true, 0.01),
             (maglev(), false, 0.01),
         ] {
             let moved = moved(&balance, count, gone);
@@ -369,7 +374,7 @@ fn a_cookie_is_followed_while_its_endpoint_can_be_used() {
 fn below_the_threshold_health_is_ignored() {
     let endpoints: Vec<_> = (0..10).map(|index| endpoint(index, 1, 0)).collect();
     for balance in all() {
-        let balancer = Balancer::new(&balance, &endpoints, 50);
+        let balancer = balancer(&balance, &endpoints, 50);
         let view = Fake::without(10, &[0, 1, 2, 3, 4]);
         let half = counts(&balancer, &view, 2000);
         assert!(half[..5].iter().all(|count| *count == 0.0), "{balance:?}: {half:?}");
@@ -383,8 +388,8 @@ fn without_a_threshold_nothing_is_better_than_the_ill() {
     let endpoints: Vec<_> = (0..3).map(|index| endpoint(index, 1, 0)).collect();
     let none = Fake::without(3, &[0, 1, 2]);
     for balance in all() {
-        assert_eq!(Balancer::new(&balance, &endpoints, 0).pick(&ask(None), &none), None, "{balance:?}");
-        assert!(Balancer::new(&balance, &endpoints, 1).pick(&ask(None), &none).is_some(), "{balance:?}");
+        assert_eq!(balancer(&balance, &endpoints, 0).pick(&ask(None), &none), None, "{balance:?}");
+        assert!(balancer(&balance, &endpoints, 1).pick(&ask(None), &none).is_some(), "{balance:?}");
     }
 }
 
@@ -395,12 +400,12 @@ fn what_drains_gets_nothing_even_from_the_desperate() {
     view.drains[1] = true;
     for balance in all() {
         for threshold in [1, 100] {
-            let counts = counts(&Balancer::new(&balance, &endpoints, threshold), &view, 200);
+            let counts = counts(&balancer(&balance, &endpoints, threshold), &view, 200);
             assert!(counts[0] > 0.0 && counts[1] == 0.0 && counts[2] > 0.0, "{balance:?}: {counts:?}");
         }
         // Of the two that count, one is usable: that is half of them.
         let half = Fake { usable: vec![true, false, false], ..view.clone() };
-        assert_eq!(counts(&Balancer::new(&balance, &endpoints, 50), &half, 20), [20.0, 0.0, 0.0], "{balance:?}");
+        assert_eq!(counts(&balancer(&balance, &endpoints, 50), &half, 20), [20.0, 0.0, 0.0], "{balance:?}");
     }
 }
 
@@ -422,7 +427,7 @@ fn a_lower_tier_serves_when_no_higher_one_can() {
     let tiers = [(0, 2), (1, 0), (2, 0), (3, 1)];
     let endpoints: Vec<_> = tiers.iter().map(|(index, tier)| endpoint(*index, 1, *tier)).collect();
     for balance in all() {
-        let balancer = Balancer::new(&balance, &endpoints, 1);
+        let balancer = balancer(&balance, &endpoints, 1);
         let serving = |gone: &[usize]| -> Vec<usize> {
             let counts = counts(&balancer, &Fake::without(4, gone), 200);
             (0..4).filter(|at| counts[*at] > 0.0).collect()
@@ -437,9 +442,26 @@ fn a_lower_tier_serves_when_no_higher_one_can() {
 }
 
 #[test]
+fn spares_serve_before_the_ill() {
+    let endpoints: Vec<_> = (0..6).map(|index| endpoint(index, 1, u8::from(index > 3))).collect();
+    for balance in all() {
+        let balancer = balancer(&balance, &endpoints, 50);
+        let serving = |gone: &[usize]| -> Vec<usize> {
+            let counts = counts(&balancer, &Fake::without(6, gone), 200);
+            (0..6).filter(|at| counts[*at] > 0.0).collect()
+        };
+        assert_eq!(serving(&[0, 1]), [2, 3], "{balance:?}: half of them is enough");
+        assert_eq!(serving(&[0, 1, 2]), [4, 5], "{balance:?}");
+        assert_eq!(serving(&[0, 1, 2, 4]), [5], "{balance:?}");
+        // No tier has enough: as if all were well.
+        assert_eq!(serving(&[0, 1, 2, 4, 5]), [0, 1, 2, 3], "{balance:?}");
+    }
+}
+
+#[test]
 fn what_was_tried_opens_the_next_tier() {
     let endpoints = [endpoint(0, 1, 0), endpoint(1, 1, 1)];
-    let balancer = Balancer::new(&Balance::RoundRobin, &endpoints, 1);
+    let balancer = balancer(&Balance::RoundRobin, &endpoints, 1);
     let mut ask = ask(None);
     let mut order = Vec::new();
     while let Some(at) = balancer.pick(&ask, &Fake::well(2)) {

@@ -42,9 +42,46 @@ impl Turns {
     }
 
     fn turn(&self, count: usize, accept: impl Fn(usize) -> bool) -> Option<usize> {
+        let at = self.around(count).find(|at| accept(*at))?;
+        self.follow(at, count);
+        Some(at)
+    }
+
+    /// All members, from the one whose turn it is.
+    fn around(&self, count: usize) -> impl Iterator<Item = usize> + use<> {
         let start = self.cursor.get();
-        let at = (0..count).map(|step| (start + step) % count).find(|at| accept(*at))?;
-        self.cursor.set((at + 1) % count);
+        (start..count).chain(0..start)
+    }
+
+    /// Whoever comes after `at` is next.
+    fn follow(&self, at: usize, count: usize) {
+        self.cursor.set(if at + 1 < count { at + 1 } else { 0 });
+    }
+
+    /// Whether all have the same weight.
+    pub(super) fn are_even(&self) -> bool {
+        self.credit.is_empty()
+    }
+
+    /// The one with the lowest count of those that `accept` names; of several the next in turn.
+    pub(super) fn lowest(
+        &self,
+        members: usize,
+        accept: impl Fn(usize) -> bool,
+        count: impl Fn(usize) -> usize,
+    ) -> Option<usize> {
+        let mut lowest = None;
+        for at in self.around(members).filter(|at| accept(*at)) {
+            let count = count(at);
+            if lowest.is_none_or(|(_, least)| count < least) {
+                lowest = Some((at, count));
+            }
+            if count == 0 {
+                break;
+            }
+        }
+        let (at, _) = lowest?;
+        self.follow(at, members);
         Some(at)
     }
 

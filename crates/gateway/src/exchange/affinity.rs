@@ -1,6 +1,7 @@
 //! Which requests belong together, and the cookie that keeps a client at its endpoint.
 
 use super::Exchange;
+use crate::balance::Ask;
 use crate::balance::hash::Hasher;
 use crate::config::document::SameSite;
 use crate::config::plan::{Balance, HashBy, Scheme, StickyCookie};
@@ -30,9 +31,9 @@ impl Exchange<'_> {
     }
 
     /// Sets the cookie where the endpoint that answered is not the one that the client has named.
-    pub(super) fn stick(&mut self, upstream: &Upstream, endpoint: Option<u64>, named: Option<u64>) {
+    pub(super) fn stick(&mut self, upstream: &Upstream, ask: &Ask) {
         if let Balance::StickyCookie(sticky) = &upstream.plan.balance
-            && let Some(id) = endpoint.filter(|id| named != Some(*id))
+            && let Some(id) = upstream.cookie(ask).filter(|id| ask.key != Some(*id))
         {
             let tls = self.context.origin.scheme() == Scheme::Https;
             self.scratch.response.fields.add(Known::SetCookie, |out| write(sticky, id, tls, out));

@@ -83,26 +83,30 @@ impl Exchange<'_> {
                     self.context.now = timer.now();
                     let elapsed = timer.now() - sent;
                     self.context.to_head = Some(elapsed);
-                    lease.pool().observe(elapsed, self.context.now);
                     let status = self.scratch.response.status.as_u16();
                     upstream.meter.answered(status, elapsed);
                     lease.pool().witness().answered(status);
+                    upstream.observe(&ask, elapsed, self.context.now);
                     break;
                 }
                 Err(lost) if self.may_resend(&lost, &lease, &upload) => {
                     upstream.meter.resent();
                     // A connection that refuses is not asked again; others may carry on.
                     lease.retire();
+                    if !lease.reused {
+                        // Not an old connection is to blame, but the endpoint.
+                        ask.note_chosen();
+                    }
                     drop(lease);
                     upload = Pump::new(self.context.body_limit, timer.now());
                     lease = self.lease(peer, upstream, timer, &mut ask, lost.reached != Reached::No).await?;
                 }
                 Err(lost) => {
-                    if lost.fault == Fault::UpstreamTimeout {
-                        lease.pool().observe(timer.now() - sent, timer.now());
-                    }
                     if self.is_of_endpoint(lost.fault) {
                         lease.pool().witness().failed();
+                    }
+                    if lost.fault == Fault::UpstreamTimeout {
+                        upstream.observe(&ask, timer.now() - sent, timer.now());
                     }
                     count_failure(upstream, Some(lost.fault));
                     return Err(lost.fault);
@@ -110,7 +114,7 @@ impl Exchange<'_> {
             }
         }
         self.context.received = upload.moved;
-        self.stick(upstream, lease.pool().cookie(), ask.key);
+        self.stick(upstream, &ask);
         if self.scratch.response.status == StatusCode::SWITCHING_PROTOCOLS {
             return Box::pin(self.switch(peer, timer, lease)).await;
         }
@@ -145,6 +149,7 @@ impl Exchange<'_> {
         fresh: bool,
     ) -> Result<Lease, Fault> {
         ask.now = timer.now();
+        upstream.choose(ask);
         let careful = !self.scratch.request.method.is_safe();
         if !fresh && let Some(lease) = upstream.reuse(ask, careful) {
             return Ok(lease);

@@ -20,6 +20,10 @@ pub(crate) struct Endpoint {
     pub(super) series: Arc<EndpointSeries>,
     pub(super) tallies: Arc<Tallies>,
     usable: AtomicBool,
+    /// A moment before anything else here, from which the next one is counted.
+    born: Instant,
+    /// When it last became usable, in nanoseconds; zero where it has been so from the start.
+    returned: AtomicU64,
     failures: AtomicU32,
     record: Mutex<Record>,
 }
@@ -60,6 +64,8 @@ impl Endpoint {
             series,
             tallies,
             usable: AtomicBool::new(true),
+            born: Instant::now(),
+            returned: AtomicU64::new(0),
             failures: AtomicU32::new(0),
             record: Mutex::new(record),
         }
@@ -69,6 +75,28 @@ impl Endpoint {
     #[inline]
     pub(super) fn is_usable(&self) -> bool {
         self.usable.load(Relaxed)
+    }
+
+    /// Since when requests are welcome; `None` where they were from the start. Where they are not, it means nothing.
+    #[inline]
+    pub(super) fn usable_since(&self) -> Option<Instant> {
+        match self.returned.load(Relaxed) {
+            0 => None,
+            after => self.born.checked_add(Duration::from_nanos(after)),
+        }
+    }
+
+    /// Is usable since now, as far as those are told who ask.
+    pub(super) fn begin(&self, now: Instant) {
+        let after = now.saturating_duration_since(self.born).as_nanos();
+        self.returned.store(u64::try_from(after).unwrap_or(u64::MAX).max(1), Relaxed);
+    }
+
+    /// Goes on as one that was known before.
+    pub(super) fn succeed(&self, before: &Self) {
+        if let Some(since) = before.usable_since() {
+            self.begin(since);
+        }
     }
 
     /// Failures since the last success.
@@ -100,9 +128,13 @@ impl Endpoint {
     }
 
     /// Tells workers what the record says now.
-    pub(super) fn publish(&self, record: &mut Record) {
+    pub(super) fn publish(&self, record: &mut Record, now: Instant) {
         let unhealthy = record.probing.verdict() == Verdict::Unhealthy;
-        self.usable.store(!unhealthy && record.ejection.current().is_none(), Relaxed);
+        let usable = !unhealthy && record.ejection.current().is_none();
+        if usable && !self.is_usable() {
+            self.begin(now);
+        }
+        self.usable.store(usable, Relaxed);
         record.since = SystemTime::now();
     }
 
@@ -129,7 +161,7 @@ impl Endpoint {
         let reason = probe.detail.clone();
         record.last_probe = Some(probe);
         if changed {
-            self.publish(&mut record);
+            self.publish(&mut record, now);
         }
         let pause = record.probing.pause(check, chance);
         drop(record);

@@ -71,6 +71,8 @@ impl Health {
             if written.drain {
                 let since = before.and_then(|member| member.drains).unwrap_or_else(SystemTime::now);
                 health.members[place].drains = Some(since);
+            } else if before.is_some_and(|member| member.drains.is_some()) {
+                health.members[place].endpoint.begin(Instant::now());
             }
         }
         health
@@ -84,7 +86,14 @@ impl Health {
             before => {
                 let series = registry.endpoint(&self.upstream, &address);
                 let tallies = before.map(|before| Arc::clone(&before.tallies)).unwrap_or_default();
-                Arc::new(Endpoint::new(address.into(), series, tallies))
+                let endpoint = Endpoint::new(address.into(), series, tallies);
+                match (before, previous) {
+                    (Some(before), _) => endpoint.succeed(before),
+                    // One that comes by a reload is as new as one that comes back.
+                    (None, Some(_)) => endpoint.begin(Instant::now()),
+                    (None, None) => {}
+                }
+                Arc::new(endpoint)
             }
         };
         Member { endpoint, drains: None }
@@ -143,7 +152,7 @@ impl Health {
 
     fn tell(&self, endpoint: &Endpoint, change: Change, now: Instant, record: &mut MutexGuard<'_, Record>) {
         endpoint.forgive();
-        endpoint.publish(record);
+        endpoint.publish(record, now);
         let (upstream, address) = (&self.upstream, &endpoint.address);
         match change {
             Change::Ejected(reason) => {

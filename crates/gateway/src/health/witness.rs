@@ -6,6 +6,7 @@ use super::upstream::Health;
 use crate::config::units::Statuses;
 use crate::stats::{self, EndpointMeter, Held};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// One worker's handle on the health of one endpoint.
 pub(crate) struct Witness {
@@ -37,6 +38,12 @@ impl Witness {
     #[inline]
     pub(crate) fn is_usable(&self) -> bool {
         !self.drains && self.endpoint.is_usable()
+    }
+
+    /// Since when they are; `None` where they were from the start.
+    #[inline]
+    pub(crate) fn usable_since(&self) -> Option<Instant> {
+        self.endpoint.usable_since()
     }
 
     /// Whether it gets no new request even when there is no other endpoint.

@@ -14,12 +14,10 @@ pub(crate) use lease::Lease;
 pub(crate) use pool::Pool;
 
 use crate::balance::slow_start::share;
-use crate::balance::{Ask, Balancer, View};
+use crate::balance::{Ask, Balancer, Blueprint, View};
 use crate::config::plan;
 use crate::health::Witness;
 use crate::stats::UpstreamMeter;
-use pool::Role;
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +28,6 @@ pub(crate) struct Upstream {
     pub(crate) meter: UpstreamMeter,
     pools: Vec<Rc<Pool>>,
     balancer: Balancer,
-    turn: Cell<Option<usize>>,
 }
 
 /// Why no connection could be had.
@@ -44,36 +41,27 @@ pub(crate) enum LeaseError {
 
 impl Upstream {
     /// Endpoints that `previous` has connections to keep them, where they are made in the same way. One that drains does
-    /// not: its idle connections are closed. One that `previous` did not have starts slowly.
+    /// not: its idle connections are closed.
     pub(crate) fn new(
         plan: Arc<plan::Upstream>,
         tls: Option<&Arc<rustls::ClientConfig>>,
         meter: UpstreamMeter,
+        blueprint: &Blueprint,
         witness: impl Fn(usize) -> Witness,
         previous: Option<&Self>,
     ) -> Self {
-        let connects_alike = previous.is_some_and(|previous| previous.connects_as(&plan));
+        let previous = previous.filter(|previous| previous.connects_as(&plan));
         let pools = plan.endpoints.iter().enumerate().map(|(index, endpoint)| {
-            let role = Role::new(&plan.balance, endpoint);
-            let before = previous.and_then(|previous| previous.pool_of(endpoint));
-            if let Some(kept) = before.filter(|_| connects_alike && !endpoint.drain) {
-                kept.adopt(witness(index), role);
+            let kept = previous.and_then(|previous| previous.pool_of(endpoint));
+            if let Some(kept) = kept.filter(|_| !endpoint.drain) {
+                kept.adopt(witness(index));
                 return Rc::clone(kept);
             }
-            let since = match before {
-                Some(before) => before.since(),
-                None => previous.map(|_| Instant::now()),
-            };
             let connector = connect::Connector::new(endpoint, &plan, tls.cloned());
-            Rc::new(Pool::new(connector, plan.pool.clone(), meter.clone(), witness(index), role, since))
+            Rc::new(Pool::new(connector, plan.pool.clone(), meter.clone(), witness(index)))
         });
         let pools = pools.collect();
-        let balancer = Balancer::new(&plan.balance, &plan.endpoints, plan.panic_threshold);
-        Self { plan, meter, pools, balancer, turn: Cell::new(None) }
-    }
-
-    fn pick(&self, ask: &Ask) -> Option<usize> {
-        self.balancer.pick(ask, &Endpoints { upstream: self, now: ask.now })
+        Self { plan, meter, pools, balancer: Balancer::new(blueprint) }
     }
 
     /// Whether connections are made as this plan says, as far as files that it names are the same.
@@ -87,38 +75,66 @@ impl Upstream {
         self.pools.iter().find(|pool| (&pool.endpoint().host, pool.endpoint().port) == (&endpoint.host, endpoint.port))
     }
 
-    /// An idle or shared connection to the endpoint whose turn it is, where there is one.
-    pub(crate) fn reuse(&self, ask: &Ask, careful: bool) -> Option<Lease> {
-        let turn = self.pick(ask)?;
-        let lease = self.pools[turn].reuse(careful, ask.now);
-        if lease.is_none() {
-            self.turn.set(Some(turn));
-        }
-        lease
+    /// Whether the endpoint at `index` is fit for new requests.
+    pub(crate) fn is_usable(&self, index: usize) -> bool {
+        self.pools[index].witness().is_usable()
     }
 
-    /// A connection to an endpoint, an idle one unless `fresh`.
+    fn pick(&self, ask: &Ask) -> Option<usize> {
+        self.balancer.pick(ask, &Endpoints { upstream: self, now: ask.now })
+    }
+
+    /// Chooses the endpoint for a request, or for another attempt of one. Where all have been tried, they
+    /// are tried again.
+    pub(crate) fn choose(&self, ask: &mut Ask) {
+        ask.chosen = self.pick(ask);
+        if ask.chosen.is_none() && ask.tried != 0 {
+            ask.tried = 0;
+            ask.chosen = self.pick(ask);
+        }
+    }
+
+    /// An idle or shared connection to the chosen endpoint, where there is one.
+    pub(crate) fn reuse(&self, ask: &Ask, careful: bool) -> Option<Lease> {
+        self.pools[ask.chosen?].reuse(careful, ask.now)
+    }
+
+    /// A connection to the chosen endpoint, an idle one unless `fresh`.
     ///
     /// An endpoint that cannot be reached gives way to the next; nothing has been sent yet, so that
     /// this is safe for every request.
     pub(crate) async fn lease(&self, ask: &mut Ask, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
         let mut failure = None;
-        // An endpoint whose turn it was and that had no connection at hand keeps its turn.
-        let mut turn = self.turn.take().or_else(|| self.pick(ask));
-        while let Some(index) = turn {
+        while let Some(index) = ask.chosen {
             let pool = &self.pools[index];
             match pool.lease(fresh, careful).await {
                 Ok(lease) => return Ok(lease),
                 Err(LeaseError::Connect(error)) => {
                     tracing::debug!(upstream = %self.plan.name, endpoint = %pool.endpoint(), %error, "connect failed");
+                    // It looks as slow as an endpoint can be, so that it is not taken for a quick one.
+                    self.observe(ask, self.plan.timeouts.connect, Instant::now());
                     failure = Some(error);
                 }
                 Err(LeaseError::Exhausted) => return Err(LeaseError::Exhausted),
             }
             ask.note(index);
-            turn = self.pick(ask);
+            ask.chosen = self.pick(ask);
         }
         Err(failure.map_or(LeaseError::Exhausted, LeaseError::Connect))
+    }
+
+    /// Learns how long the chosen endpoint took until it began to answer, where the balance asks for that.
+    pub(crate) fn observe(&self, ask: &Ask, latency: Duration, now: Instant) {
+        if let Some(index) = ask.chosen
+            && self.plan.balance == plan::Balance::PeakEwma
+        {
+            self.pools[index].latency().observe(latency, now);
+        }
+    }
+
+    /// What stands in a cookie for the chosen endpoint, where cookies are set.
+    pub(crate) fn cookie(&self, ask: &Ask) -> Option<u64> {
+        self.balancer.cookie(ask.chosen?)
     }
 
     /// Closes idle connections that are too old or that the endpoint has closed.
@@ -137,7 +153,7 @@ struct Endpoints<'a> {
 
 impl View for Endpoints<'_> {
     fn is_usable(&self, index: usize) -> bool {
-        self.upstream.pools[index].is_usable(self.now)
+        self.upstream.is_usable(index)
     }
 
     fn drains(&self, index: usize) -> bool {
@@ -153,11 +169,15 @@ impl View for Endpoints<'_> {
     }
 
     fn latency(&self, index: usize) -> Duration {
-        self.upstream.pools[index].latency(self.now)
+        self.upstream.pools[index].latency().expected(self.now)
     }
 
     fn share(&self, index: usize) -> f64 {
-        share(self.upstream.pools[index].since(), self.upstream.plan.slow_start, self.now)
+        let window = self.upstream.plan.slow_start;
+        if window.is_zero() {
+            return 1.0;
+        }
+        share(self.upstream.pools[index].witness().usable_since(), window, self.now)
     }
 }
 
@@ -167,10 +187,11 @@ mod tests {
     use crate::config::check;
     use crate::health::{Alarm, Health, Meaning};
     use crate::stats::Registry;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use std::path::Path;
 
-    fn upstream(endpoints: &serde_json::Value, previous: Option<&Upstream>) -> Upstream {
+    /// An upstream with `slow_start: 30s`, and the health of its endpoints.
+    fn upstream(endpoints: &Value, previous: Option<&(Upstream, Health)>) -> (Upstream, Health) {
         let document = json!({
             "listeners": [{ "address": "127.0.0.1:0" }],
             "upstreams": { "app": { "endpoints": endpoints, "slow_start": "30s" } },
@@ -179,14 +200,18 @@ mod tests {
         let plan = check(&document, Path::new("/")).expect("a plan").plan.upstreams.remove(0);
         let registry = Registry::new(1);
         let meaning = Meaning { check: None, protocol: plan.protocol, tls: None, identity: None };
-        let health = Health::new(&plan, meaning, &Arc::new(Alarm::default()), &registry, None);
+        let before = previous.map(|(_, health)| health);
+        let health = Health::new(&plan, meaning, &Arc::new(Alarm::default()), &registry, before);
         let meter = registry.upstream("app").meter(0);
-        Upstream::new(Arc::new(plan), None, meter, |place| Witness::new(&health, place, 0), previous)
+        let blueprint = Blueprint::new(&plan.balance, &plan.endpoints, plan.panic_threshold);
+        let witness = |place| Witness::new(&health, place, 0);
+        let previous = previous.map(|(upstream, _)| upstream);
+        (Upstream::new(Arc::new(plan), None, meter, &blueprint, witness, previous), health)
     }
 
-    fn shares(upstream: &Upstream, now: Instant) -> Vec<f64> {
-        let view = Endpoints { upstream, now };
-        (0..upstream.pools.len()).map(|index| view.share(index)).collect()
+    fn shares(upstream: &(Upstream, Health), now: Instant) -> Vec<f64> {
+        let view = Endpoints { upstream: &upstream.0, now };
+        (0..upstream.0.pools.len()).map(|index| view.share(index)).collect()
     }
 
     #[test]
@@ -198,19 +223,63 @@ mod tests {
         let now = Instant::now();
         assert_eq!(shares(&first, now), [1.0, 1.0]);
         assert_eq!(shares(&second, now), [1.0, 0.1, 1.0]);
-        assert_eq!(third.pools[0].since(), second.pools[1].since());
+        assert_eq!(shares(&third, now), [0.1, 1.0]);
         assert_eq!(shares(&third, now + Duration::from_secs(60)), [1.0, 1.0]);
     }
 
     #[test]
-    fn endpoints_that_come_back_start_slowly() {
-        let draining = json!([{ "address": "a:80", "drain": true }, "b:80"]);
-        let first = upstream(&draining, None);
+    fn endpoints_that_drained_start_slowly() {
+        let first = upstream(&json!([{ "address": "a:80", "drain": true }, "b:80"]), None);
         let now = Instant::now();
         let ask = Ask::new(None, now);
-        assert!((0..10).all(|_| first.pick(&ask) == Some(1)));
+        assert!((0..10).all(|_| first.0.pick(&ask) == Some(1)));
         let second = upstream(&json!(["a:80", "b:80"]), Some(&first));
-        assert!((0..100).any(|_| second.pick(&ask) == Some(0)));
-        assert_eq!(shares(&second, now + Duration::from_secs(15)), [0.5, 1.0]);
+        assert!((0..100).any(|_| second.0.pick(&ask) == Some(0)));
+        assert_eq!(shares(&second, now), [0.1, 1.0]);
+    }
+
+    #[test]
+    fn endpoints_that_were_ejected_start_slowly() {
+        let upstream = upstream(&json!(["a:80", "b:80"]), None);
+        let now = Instant::now();
+        for _ in 0..5 {
+            upstream.0.pools[0].witness().failed();
+        }
+        let until = upstream.1.judge(now, false).expect("an ejection");
+        let ask = Ask::new(None, now);
+        assert!((0..10).all(|_| upstream.0.pick(&ask) == Some(1)));
+        upstream.1.judge(until, false);
+        assert!((0..100).any(|_| upstream.0.pick(&Ask::new(None, until)) == Some(0)));
+        assert_eq!(shares(&upstream, until), [0.1, 1.0]);
+        assert_eq!(shares(&upstream, until + Duration::from_secs(30)), [1.0, 1.0]);
+    }
+
+    /// An endpoint that takes no connection must not look idle: it would be given everything.
+    #[tokio::test]
+    async fn who_waits_for_a_connection_counts() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address").to_string();
+        let upstream = upstream(&json!([address]), None).0;
+        let mut ask = Ask::new(None, Instant::now());
+        upstream.choose(&mut ask);
+        let mut leasing = Box::pin(upstream.lease(&mut ask, false, false));
+        let first = std::future::poll_fn(|cx| std::task::Poll::Ready(leasing.as_mut().poll(cx).is_ready())).await;
+        assert!(!first, "it is not connected at once");
+        assert_eq!(upstream.pools[0].in_flight(), 1);
+        let lease = leasing.await.unwrap_or_else(|error| panic!("{error:?}"));
+        assert_eq!(upstream.pools[0].in_flight(), 1);
+        drop(lease);
+        assert_eq!(upstream.pools[0].in_flight(), 0);
+    }
+
+    #[test]
+    fn when_all_were_tried_they_are_tried_again() {
+        let upstream = upstream(&json!(["a:80"]), None).0;
+        let mut ask = Ask::new(None, Instant::now());
+        for _ in 0..3 {
+            upstream.choose(&mut ask);
+            assert_eq!(ask.chosen, Some(0));
+            ask.note_chosen();
+        }
     }
 }

@@ -9,7 +9,6 @@ use super::lease::Lease;
 use super::links::{Link, Links};
 use super::{ConnectError, LeaseError};
 use crate::balance::latency::Latency;
-use crate::balance::sticky;
 use crate::config::plan;
 use crate::health::Witness;
 use crate::stats::{Held, Upstream as Gauge, UpstreamMeter};
@@ -38,32 +37,11 @@ pub(crate) struct Pool {
     /// HTTP/1 connections that are lent, HTTP/2 connections that are open, and those being opened.
     busy: Cell<usize>,
     in_flight: Cell<usize>,
+    /// Requests that have chosen the endpoint and have no connection yet.
+    pending: Cell<usize>,
     waiting: Cell<usize>,
     released: Notify,
     latency: Latency,
-    role: Cell<Role>,
-    /// When the endpoint came or came back; `None` where it has been there from the start.
-    since: Cell<Option<Instant>>,
-    was_usable: Cell<bool>,
-}
-
-/// What an endpoint is in the choice among endpoints.
-#[derive(Clone, Copy)]
-pub(super) struct Role {
-    /// Its name in a cookie.
-    cookie: Option<u64>,
-    /// Whether its latency matters.
-    timed: bool,
-}
-
-impl Role {
-    pub(super) fn new(balance: &plan::Balance, endpoint: &plan::Endpoint) -> Self {
-        let cookie = match balance {
-            plan::Balance::StickyCookie(cookie) => Some(sticky::id(&cookie.key, &endpoint.to_string())),
-            _ => None,
-        };
-        Self { cookie, timed: *balance == plan::Balance::PeakEwma }
-    }
 }
 
 struct Idle {
@@ -85,14 +63,7 @@ pub(crate) struct Opened {
 }
 
 impl Pool {
-    pub(super) fn new(
-        connector: Connector,
-        limits: plan::Pool,
-        meter: UpstreamMeter,
-        witness: Witness,
-        role: Role,
-        since: Option<Instant>,
-    ) -> Self {
+    pub(crate) fn new(connector: Connector, limits: plan::Pool, meter: UpstreamMeter, witness: Witness) -> Self {
         Self {
             connector,
             limits,
@@ -102,12 +73,10 @@ impl Pool {
             links: Links::default(),
             busy: Cell::new(0),
             in_flight: Cell::new(0),
+            pending: Cell::new(0),
             waiting: Cell::new(0),
             released: Notify::new(),
             latency: Latency::default(),
-            role: Cell::new(role),
-            since: Cell::new(since),
-            was_usable: Cell::new(true),
         }
     }
 
@@ -134,27 +103,18 @@ impl Pool {
     }
 
     /// Goes on under another configuration.
-    pub(super) fn adopt(&self, witness: Witness, role: Role) {
+    pub(super) fn adopt(&self, witness: Witness) {
         self.witness.replace(witness);
-        self.role.set(role);
-    }
-
-    /// Whether the endpoint is fit for new requests. One that is again begins again.
-    pub(super) fn is_usable(&self, now: Instant) -> bool {
-        let usable = self.witness().is_usable();
-        if usable != self.was_usable.replace(usable) && usable {
-            self.since.set(Some(now));
-        }
-        usable
     }
 
     pub(super) fn links(&self) -> &Links {
         &self.links
     }
 
-    /// Requests that are not answered yet, those that wait for a connection included.
+    /// Requests that are not answered yet, those that have no connection yet included: an endpoint that
+    /// accepts none is busy, not idle.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.get() + self.waiting.get()
+        self.in_flight.get() + self.pending.get()
     }
 
     /// Connections that requests are on, and those being opened.
@@ -162,25 +122,9 @@ impl Pool {
         self.busy.get()
     }
 
-    /// Learns how long the endpoint took until it began to answer, where the balance asks for that.
-    pub(crate) fn observe(&self, latency: Duration, now: Instant) {
-        if self.role.get().timed {
-            self.latency.observe(latency, now);
-        }
-    }
-
-    pub(crate) fn latency(&self, now: Instant) -> Duration {
-        self.latency.expected(now)
-    }
-
-    /// What stands in a cookie for the endpoint, where cookies are set.
-    pub(crate) fn cookie(&self) -> Option<u64> {
-        self.role.get().cookie
-    }
-
-    /// When it came or came back; `None` where it has been there from the start.
-    pub(crate) fn since(&self) -> Option<Instant> {
-        self.since.get()
+    /// How long the endpoint takes until it begins to answer.
+    pub(crate) fn latency(&self) -> &Latency {
+        &self.latency
     }
 
     pub(crate) fn enter(&self) {
@@ -196,6 +140,7 @@ impl Pool {
     /// `careful` asks the kernel whether a connection that has rested still stands, for requests that
     /// must not be lost to one that was closed a moment ago.
     pub(crate) async fn lease(self: &Rc<Self>, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
+        let _pending = Pending::enter(self);
         // Whoever comes while a connection is opened that many can share waits for that one.
         while !fresh && self.links.await_opening().await.map_err(LeaseError::Connect)? {
             if let Some(lease) = self.reuse(careful, Instant::now()) {
@@ -365,6 +310,22 @@ impl SlotGuard<'_> {
 impl Drop for SlotGuard<'_> {
     fn drop(&mut self) {
         self.0.free_slot();
+    }
+}
+
+/// Counts a request that has no connection yet, also when it is cancelled.
+struct Pending<'a>(&'a Pool);
+
+impl<'a> Pending<'a> {
+    fn enter(pool: &'a Pool) -> Self {
+        pool.pending.set(pool.pending.get() + 1);
+        Self(pool)
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.pending.set(self.0.pending.get() - 1);
     }
 }
 

@@ -138,6 +138,58 @@ fn an_endpoint_that_fails_its_probes_gets_no_requests_and_comes_back() {
 }
 
 #[test]
+fn spares_serve_while_too_few_are_well() {
+    let (first, second, spare) = (Endpoint::start(), Endpoint::start(), Endpoint::start());
+    let (one, other) = (first.address(), second.address());
+    let listed = format!("\"{one}\", \"{other}\", {{ address: \"{}\", tier: 1 }}", spare.address());
+    let gateway = Gateway::start(BINARY, &config(&listed, &format!("panic_threshold: 60%, {CHECK}")));
+    assert_eq!(send(&gateway, 10), [200; 10]);
+    assert_eq!((first.served(), second.served(), spare.served()), (5, 5, 0));
+
+    // One of two is less than 60%.
+    second.health.store(500, Ordering::SeqCst);
+    wait_until(&gateway, 0, "endpoint unhealthy", other);
+    assert_eq!(send(&gateway, 10), [200; 10]);
+    assert_eq!((first.served(), second.served(), spare.served()), (5, 5, 10));
+
+    let before = gateway.log_length();
+    second.health.store(200, Ordering::SeqCst);
+    wait_until(&gateway, before, "endpoint healthy", other);
+    assert_eq!(send(&gateway, 10), [200; 10]);
+    assert_eq!((first.served(), second.served(), spare.served()), (10, 10, 10));
+}
+
+#[test]
+fn a_client_leaves_its_endpoint_while_that_is_not_well() {
+    let endpoints = [Endpoint::start(), Endpoint::start()];
+    let addresses = endpoints.each_ref().map(Endpoint::address);
+    let gateway = start(&addresses, &format!("balance: {{ sticky_cookie: {{ name: at }} }}, {CHECK}"));
+    let mut client = RawClient::connect(gateway.address(0));
+    let mut ask = |cookie: &str| {
+        let answer = client.exchange(format!("GET / HTTP/1.1\r\nHost: honest.test\r\nCookie: {cookie}\r\n\r\n"));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let set = answer.fields.all("set-cookie").next().map(str::to_owned);
+        set.map(|set| set.split(';').next().unwrap_or_default().to_owned())
+    };
+    let cookie = ask("a=b").expect("a cookie");
+    let home = usize::from(endpoints[1].served() == 1);
+    let before = gateway.log_length();
+    endpoints[home].health.store(500, Ordering::SeqCst);
+    wait_until(&gateway, before, "endpoint unhealthy", addresses[home]);
+    let other = ask(&cookie).expect("another cookie");
+    assert_ne!(other, cookie);
+    assert_eq!(ask(&other), None);
+    assert_eq!((endpoints[home].served(), endpoints[1 - home].served()), (1, 2));
+
+    // Who still has the first cookie comes home.
+    let before = gateway.log_length();
+    endpoints[home].health.store(200, Ordering::SeqCst);
+    wait_until(&gateway, before, "endpoint healthy", addresses[home]);
+    assert_eq!(ask(&cookie), None);
+    assert_eq!(endpoints[home].served(), 2);
+}
+
+#[test]
 fn where_every_endpoint_fails_its_probes_requests_are_sent_all_the_same() {
     let endpoints = [Endpoint::start(), Endpoint::start()];
     endpoints.iter().for_each(|endpoint| endpoint.health.store(500, Ordering::SeqCst));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::values::field_name;
 use super::{Findings, Flaw};
 use crate::config::document::{self, Algorithm, SameSite};
@@ -50,11 +52,36 @@ fn hash_by(text: &str) -> Result<HashBy, Flaw> {
     match text.split_once(':') {
         None if text == "client_address" => Ok(HashBy::ClientAddress),
         None if text == "path" => Ok(HashBy::Path),
-        Some(("header", name)) => field_name(name).map(HashBy::Header),
+        Some(("header", name)) => key_field(name).map(HashBy::Header),
         Some(("cookie", name)) => cookie_name(name).map(HashBy::Cookie),
         _ => Err(Flaw::new(format!("`{}` is no part of a request", text.escape_debug()))
             .help("write `header:NAME`, `cookie:NAME`, `client_address` or `path`")),
     }
+}
+
+/// Fields that are removed before an endpoint is chosen: no request would have the key.
+const REMOVED: [&str; 12] = [
+    "connection",
+    "forwarded",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+];
+
+fn key_field(text: &str) -> Result<HeaderName, Flaw> {
+    let name = field_name(text)?;
+    if REMOVED.contains(&name.as_str()) {
+        let flaw = Flaw::new(format!("the gateway removes `{name}` before it chooses"));
+        return Err(flaw.help("take another field, or `client_address` for who asks"));
+    }
+    Ok(name)
 }
 
 fn sticky_cookie(
@@ -113,7 +140,18 @@ mod tests {
         assert_eq!(hash_by("cookie:Sid"), Ok(HashBy::Cookie("Sid".into())));
         assert_eq!(hash_by("client_address"), Ok(HashBy::ClientAddress));
         assert_eq!(hash_by("path"), Ok(HashBy::Path));
-        for text in ["", "header", "header:", "header:a b", "cookie:", "cookie:a=b", "query:q", "path:/a", "Path"] {
+        for text in [
+            "",
+            "header",
+            "header:",
+            "header:a b",
+            "header:X-Forwarded-For",
+            "cookie:",
+            "cookie:a=b",
+            "query:q",
+            "path:/a",
+            "Path",
+        ] {
             assert!(hash_by(text).is_err(), "{text}");
         }
     }

@@ -168,6 +168,10 @@ fn one_mistake_gives_one_problem() {
             "upstreams.app.endpoints: needs at least one endpoint",
         ),
         (
+            json!({ "upstreams": { "app": { "endpoints": (0..1025).map(|port| format!("app:{}", port + 1)).collect::<Vec<_>>() } } }),
+            "upstreams.app.endpoints: has more than 1024 endpoints",
+        ),
+        (
             json!({ "upstreams": { "app": { "endpoints": [{ "address": "app:80", "drain": true }] } } }),
             "upstreams.app.endpoints: every endpoint drains, so that none is left for requests",
         ),

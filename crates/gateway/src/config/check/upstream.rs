@@ -17,6 +17,9 @@ use crate::config::plan::{
 use crate::config::problem::{DocumentPath, Problem};
 use crate::config::units::Period;
 
+/// Endpoints of the largest upstream: some choices look at all of them.
+const MOST_ENDPOINTS: usize = 1024;
+
 pub(super) fn upstreams(
     written: &BTreeMap<String, document::Upstream>,
     at: &DocumentPath,
@@ -68,6 +71,10 @@ fn endpoints(written: &[document::Endpoint], at: &DocumentPath, found: &mut Find
     if written.is_empty() {
         found.error(Problem::new(at.clone(), "needs at least one endpoint"));
     }
+    if written.len() > MOST_ENDPOINTS {
+        let message = format!("has more than {MOST_ENDPOINTS} endpoints");
+        found.error(Problem::new(at.clone(), message));
+    }
     let endpoints = found.list(at, written, endpoint)?;
     health::someone_serves(&endpoints, at, found);
     for (index, endpoint) in endpoints.iter().enumerate() {
@@ -98,8 +105,8 @@ fn endpoint(written: &document::Endpoint) -> Result<Endpoint, Flaw> {
         },
         port: authority.port.ok_or_else(|| flaw("there is no port"))?,
         weight: written.weight.value(),
-        tier: u8::try_from(written.tier.value()).unwrap_or(u8::MAX),
         drain: written.drain,
+        tier: u8::try_from(written.tier.value()).unwrap_or(u8::MAX),
     })
 }
 

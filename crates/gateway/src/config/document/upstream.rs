@@ -15,8 +15,8 @@ use crate::config::units::{Count, DAY, OrOff, OrUnlimited, Percent, Period};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// Where the service is. At least one.
-    #[schemars(length(min = 1))]
+    /// Where the service is. 1 to 1024.
+    #[schemars(length(min = 1, max = 1024))]
     pub endpoints: Vec<Endpoint>,
 
     /// How an endpoint is chosen for a request.
@@ -28,8 +28,9 @@ pub struct Upstream {
     #[serde(default = "at_once")]
     pub slow_start: OrOff<Timeout>,
 
-    /// When fewer endpoints of a tier than this share are usable, all of them are tried: what says that so
-    /// many are ill is more likely wrong itself. By default that is when none is left; `0%` is never.
+    /// A tier serves while at least this share of its endpoints is usable, and the next one where it is not. Where no
+    /// tier has so many, health is ignored: what says that so many are ill is more likely wrong itself. By default
+    /// one usable endpoint is enough; `0%` never ignores health.
     #[serde(default = "none_left")]
     pub panic_threshold: Percent<0, 100>,
 
@@ -84,7 +85,7 @@ pub struct Endpoint {
     /// Share of the requests beside the other endpoints.
     pub weight: Count<1, 1000>,
 
-    /// When it is used: endpoints of tier 1 are when no endpoint of tier 0 can be, and so on.
+    /// When it is used: endpoints of tier 1 are when too few of tier 0 are usable (`panic_threshold`), and so on.
     pub tier: Count<0, 255>,
 
     /// Whether it gets no new requests. Those that it has are finished.
@@ -104,7 +105,7 @@ struct Weighted {
     #[serde(default = "one")]
     weight: Count<1, 1000>,
 
-    /// When it is used: endpoints of tier 1 are when no endpoint of tier 0 can be, and so on.
+    /// When it is used: endpoints of tier 1 are when too few of tier 0 are usable (`panic_threshold`), and so on.
     #[serde(default = "first")]
     tier: Count<0, 255>,
 
