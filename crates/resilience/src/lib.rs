@@ -238,7 +238,9 @@ pub use hedge::{Hedge, HedgeOptions, HedgeProgress, HedgeStats};
 pub use lint::{Finding, Level, Lint};
 pub use name::Name;
 pub use outcome::{ByResult, Classify, Outcome, RetryAdvice, Verdict};
-pub use pipeline::{Attempt, Composition, Execution, Operation, Pipeline, PipelineBuilder, PipelineError};
+pub use pipeline::{
+    Attempt, Composition, Execution, Held, Holding, Operation, Pipeline, PipelineBuilder, PipelineError,
+};
 pub use policies::{MAX_STEPS, Step};
 pub use policy::{Admission, Environment, Guard, Mode, Permit, Queued, Ticket};
 pub use pool::{Manage, Pool, PoolOptions, PoolOrder, PoolStats, Pooled};

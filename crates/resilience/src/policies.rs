@@ -99,6 +99,11 @@ impl Step {
         guard!(self, _guard => true, else false)
     }
 
+    /// Whether it counts calls for as long as they use something.
+    pub(crate) fn is_concurrency(&self) -> bool {
+        matches!(self, Self::Bulkhead(_) | Self::Adaptive(_))
+    }
+
     #[inline]
     pub(crate) fn peek(&self, call: &Call<'_>, now: &Reading<'_>) -> Result<(), Rejection> {
         guard!(self, guard => guard.peek(call, now), else Ok(()))

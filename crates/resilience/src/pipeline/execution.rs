@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::mem::take;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,9 +14,9 @@ use crate::clock::{Moment, Reading};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::event::Happening;
-use crate::outcome::Classify;
+use crate::outcome::{Classify, Outcome};
 
-use super::run::{End, Run, Script};
+use super::run::{End, Notes, Run, Script};
 use super::{Composition, Operation};
 
 pin_project! {
@@ -45,22 +46,29 @@ impl<'k, P: Deref<Target = Composition> + Clone, C, O: Operation> Execution<'k, 
     }
 }
 
-impl<'k, P, C, O, T, E> Future for Execution<'k, P, C, O>
-where
-    P: Deref<Target = Composition> + Clone,
-    C: Classify<T, E>,
-    O: Operation<Future: Future<Output = Result<T, E>>>,
-{
-    type Output = Result<T, Error<E>>;
+impl<'k, P: Deref<Target = Composition> + Clone, C, O: Operation> Execution<'k, P, C, O> {
+    /// The same call, whose result comes with its places in bulkheads and adaptive limits: see [`Held`].
+    pub fn holding(self) -> Holding<'k, P, C, O> {
+        Holding { execution: self, notes: Notes::new() }
+    }
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll_held<T, E>(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        held: Option<(&mut Notes, &mut Outcome)>,
+    ) -> Poll<Result<T, Error<E>>>
+    where
+        C: Classify<T, E>,
+        O: Operation<Future: Future<Output = Result<T, E>>>,
+    {
         let this = self.project();
         let composition: &Composition = this.composition;
         if this.begun.is_none() && composition.emitter.heard() {
             *this.begun = Some(composition.clock.now());
         }
+        let (held, outcome) = held.unzip();
         let mut script =
-            Script { composition, call: this.call, classifier: this.classifier, operation: this.operation };
+            Script { composition, call: this.call, classifier: this.classifier, operation: this.operation, held };
         let mut end = End::open();
         ready!(this.run.poll(&mut script, context, &mut end));
         if let (Some(begun), Some(verdict)) = (*this.begun, end.verdict) {
@@ -70,11 +78,103 @@ where
                 duration: now.moment().since(begun),
             });
         }
+        if let (Some(outcome), Some(verdict)) = (outcome, end.verdict) {
+            *outcome = verdict.outcome;
+        }
         match (end.returned, end.rejection) {
             (Some(result), _) => Poll::Ready(result.map_err(Error::Call)),
             (None, Some(rejection)) => Poll::Ready(Err(Error::Rejected(rejection))),
             (None, None) => Poll::Pending,
         }
+    }
+}
+
+impl<'k, P, C, O, T, E> Future for Execution<'k, P, C, O>
+where
+    P: Deref<Target = Composition> + Clone,
+    C: Classify<T, E>,
+    O: Operation<Future: Future<Output = Result<T, E>>>,
+{
+    type Output = Result<T, Error<E>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_held(context, None)
+    }
+}
+
+pin_project! {
+    /// A call under way whose result comes with its places in bulkheads and adaptive limits: see [`Held`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Holding<'k, P, C, O>
+    where
+        P: Deref<Target = Composition>,
+        P: Clone,
+        O: Operation,
+    {
+        #[pin]
+        execution: Execution<'k, P, C, O>,
+        // Empty while the call is under way.
+        notes: Notes,
+    }
+}
+
+impl<'k, P, C, O, T, E> Future for Holding<'k, P, C, O>
+where
+    P: Deref<Target = Composition> + Clone,
+    C: Classify<T, E>,
+    O: Operation<Future: Future<Output = Result<T, E>>>,
+{
+    type Output = Result<(T, Held<P>), Error<E>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let mut outcome = Outcome::Cancelled;
+        let result = ready!(this.execution.as_mut().poll_held(context, Some((this.notes, &mut outcome))));
+        let composition = this.execution.project().composition.clone();
+        let held = Held { composition, outcome, notes: take(this.notes) };
+        Poll::Ready(result.map(|answer| (answer, held)))
+    }
+}
+
+/// What a call still uses after it has returned: an answer whose body is yet to come, a stream, a transaction.
+///
+/// Its places in [bulkheads](crate::Bulkhead) and [adaptive limits](crate::Adaptive) are given back when this is
+/// dropped, and the time that the call took ends then. All other policies are told what came of the call when it
+/// returned.
+#[must_use = "the places are given back when it is dropped"]
+pub struct Held<P: Deref<Target = Composition>> {
+    composition: P,
+    outcome: Outcome,
+    notes: Notes,
+}
+
+impl<P: Deref<Target = Composition>> Held<P> {
+    /// Gives the places back, and says that the call has failed after all.
+    pub fn failed(mut self) {
+        self.outcome = Outcome::Failure;
+    }
+}
+
+impl<P: Deref<Target = Composition>> Drop for Held<P> {
+    fn drop(&mut self) {
+        if !self.notes.is_empty() {
+            let now = Reading::of(&self.composition.clock);
+            for (index, note) in self.notes.drain(..) {
+                self.composition.steps[index].settle(note, self.outcome, &now);
+            }
+        }
+    }
+}
+
+impl<P: Deref<Target = Composition>> fmt::Debug for Held<P> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Held").field("places", &self.notes.len()).finish_non_exhaustive()
+    }
+}
+
+impl<P: Deref<Target = Composition> + Clone, C, O: Operation> fmt::Debug for Holding<'_, P, C, O> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Holding").field("execution", &self.execution).finish_non_exhaustive()
     }
 }
 

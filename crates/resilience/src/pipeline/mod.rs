@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 pub(crate) use builder::placed;
 pub use builder::{PipelineBuilder, PipelineError};
-pub use execution::Execution;
+pub use execution::{Execution, Held, Holding};
 
 use crate::call::Call;
 use crate::clock::{Clock, Moment, Reading};

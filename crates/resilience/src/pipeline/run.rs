@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
+use smallvec::SmallVec;
 
 use crate::call::Call;
 use crate::clock::{Clock, Moment, Reading, Sleep};
@@ -18,7 +19,7 @@ use crate::error::{Code, Rejection};
 use crate::hedge::Hedge;
 use crate::outcome::{Classify, Outcome, RetryAdvice, Verdict};
 use crate::policies::Step;
-use crate::policy::{Admission, Queued};
+use crate::policy::{Admission, Queued, Ticket};
 use crate::timeout::{Timeout, TimeoutKind};
 
 use super::frames::{Frames, Hedging, Retrying, timed};
@@ -30,6 +31,27 @@ pub(super) struct Script<'s, O, C> {
     pub(super) call: &'s Call<'s>,
     pub(super) classifier: &'s C,
     pub(super) operation: &'s mut O,
+    /// Where tickets go that outlive the call; nothing where all are settled with it.
+    pub(super) held: Option<&'s mut Notes>,
+}
+
+/// Tickets that are held beyond the end of a call, innermost first, with the indices of their steps.
+pub(super) type Notes = SmallVec<[(usize, Ticket); 2]>;
+
+impl<O, C> Script<'_, O, C> {
+    /// How many tickets are held.
+    fn held(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.len())
+    }
+
+    /// Settles what is held from there on after all, because the call is not over.
+    fn release(&mut self, from: usize, outcome: Outcome, now: &Reading<'_>) {
+        if let Some(held) = &mut self.held {
+            for (index, note) in held.drain(from..) {
+                self.composition.steps[index].settle(note, outcome, now);
+            }
+        }
+    }
 }
 
 pin_project! {
@@ -154,7 +176,8 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
                 }
             }
             if let Some(verdict) = end.verdict {
-                if self.as_mut().leave(verdict, script, &now).is_break() {
+                let answered = matches!(end.returned, Some(Ok(_)));
+                if self.as_mut().leave(verdict, answered, script, &now).is_break() {
                     return Poll::Ready(());
                 }
                 *end = End::open();
@@ -232,6 +255,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
         let mut index = 0;
         while let Some((copy, run)) = this.copies.get_mut(index) {
             let mut of_copy = End::open();
+            let held = script.held();
             let (Poll::Ready(()), Some(verdict)) = (run.as_mut().poll(script, context, &mut of_copy), &of_copy.verdict)
             else {
                 index += 1;
@@ -253,6 +277,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
                 *end = of_copy;
                 return true;
             }
+            script.release(held, verdict.outcome, &Reading::of(&script.composition.clock));
         }
         false
     }
@@ -261,12 +286,14 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
     fn leave<O: Operation, C>(
         self: Pin<&mut Self>,
         verdict: Verdict,
-        script: &Script<'_, O, C>,
+        answered: bool,
+        script: &mut Script<'_, O, C>,
         now: &Reading<'_>,
     ) -> ControlFlow<()> {
+        let composition = script.composition;
         let this = self.project();
         while let Some((index, note)) = this.frames.pop() {
-            match &script.composition.steps[index] {
+            match &composition.steps[index] {
                 Step::Retry(retry) => {
                     let Some(Retrying { mut progress, ran }) = this.frames.retrying.take() else { continue };
                     this.frames.ran |= ran;
@@ -280,6 +307,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
                         this.frames.pass();
                         this.frames.retrying = Some(Retrying { progress, ran: this.frames.ran });
                         this.frames.ran = false;
+                        script.release(0, verdict.outcome, now);
                         *this.phase = Phase::Waiting(now.moment().after(delay));
                         return ControlFlow::Continue(());
                     }
@@ -291,6 +319,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
                         this.frames.pass();
                         this.frames.hedging = Some(Hedging { next: Moment::NEVER, ..hedging });
                         *this.phase = Phase::Outlived;
+                        script.release(0, verdict.outcome, now);
                         return ControlFlow::Continue(());
                     }
                     this.copies.clear();
@@ -298,7 +327,10 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
                 }
                 Step::Timeout(timeout) => timeout.ended(TimeoutKind::Total, now, timed(&note).0),
                 Step::AttemptTimeout(timeout) => timeout.ended(TimeoutKind::Attempt, now, timed(&note).0),
-                guard => guard.settle(note, this.frames.outcome(verdict.outcome), now),
+                guard => match &mut script.held {
+                    Some(held) if answered && guard.is_concurrency() => held.push((index, note)),
+                    _ => guard.settle(note, this.frames.outcome(verdict.outcome), now),
+                },
             }
         }
         ControlFlow::Break(())

@@ -412,3 +412,45 @@ async fn copies_take_from_the_budget_of_the_retry_around_them() {
     assert_eq!(hedged.execute_call(Call::new().idempotent(), slow).await, Ok(()));
     assert_ne!(retry.budget().stats(), allowed, "the copy was charged");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_an_answer_still_uses_is_given_back_with_it() {
+    let (limit, breaker) = (bulkhead(1, 0), breaker(1));
+    let pipeline = pipeline([limit.clone().into(), breaker.clone().into()]);
+    let begin = || pipeline.execute_call(Call::new(), |_| ready(Ok::<_, ()>(7))).holding();
+    let (answer, held) = begin().await.expect("there is a place");
+    assert_eq!((answer, limit.stats().active), (7, 1));
+    assert_eq!(breaker.stats().succeeded, 1, "the breaker was told when the call returned");
+    let refused = begin().await.map(drop);
+    assert_eq!(refused.unwrap_err().rejection().map(Rejection::code), Some(Code::BulkheadFull));
+    drop(held);
+    assert_eq!(limit.stats().active, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_last_attempt_and_the_best_copy_hold_a_place() {
+    let limit = bulkhead(9, 0);
+    let steps = [retry(3, SECOND).into(), hedge(SECOND).into(), limit.clone().into()];
+    let attempts = Cell::new(0);
+    let failing_first = |attempt: Attempt| {
+        attempts.set(attempts.get() + 1);
+        let (first, copy) = (attempt.number == 1 && attempts.get() < 3, attempt.copy);
+        async move {
+            tokio::time::sleep(if copy == 0 { 3 * SECOND } else { SECOND }).await;
+            if first { Err(copy) } else { Ok::<_, u32>(copy) }
+        }
+    };
+    let call = Call::new().idempotent();
+    let pipeline = pipeline(steps);
+    let result = pipeline.execute_call(call.clone(), failing_first).holding().await;
+    assert_eq!(limit.stats().active, 1);
+    drop(result);
+    assert_eq!(limit.stats().active, 0);
+    let failed = pipeline.execute_call(call.clone(), |_| ready(Err::<(), _>(()))).holding().await;
+    assert_eq!((failed.is_err(), limit.stats().active), (true, 0));
+    let mut abandoned = Box::pin(pipeline.execute_call(call, |_| pending::<Result<(), ()>>()).holding());
+    assert!(abandoned.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert_eq!(limit.stats().active, 1);
+    drop(abandoned);
+    assert_eq!(limit.stats().active, 0);
+}

@@ -44,11 +44,14 @@ impl Blueprint {
     /// Checks a document.
     pub(super) fn of(document: &Document) -> Result<Self, Problems> {
         let trial = Environment::default();
-        let mut check = Check { document, trial, blueprint: Self::default(), built: HashMap::new(), problems: vec![] };
+        let mut check = Check { trial, blueprint: Self::default(), built: HashMap::new(), problems: vec![] };
         for (name, options) in &document.policies {
             let path = format!("policies.{name}");
             check.name(&path, name);
             check.policy(Name::from(name), &path, options, false);
+        }
+        for (name, options) in &document.pipelines {
+            check.policies_of(name, options);
         }
         for (name, options) in &document.pipelines {
             check.pipeline(name, options);
@@ -67,8 +70,7 @@ impl Blueprint {
     }
 }
 
-struct Check<'d> {
-    document: &'d Document,
+struct Check {
     trial: Environment,
     blueprint: Blueprint,
     /// The policies that could be built.
@@ -76,11 +78,12 @@ struct Check<'d> {
     problems: Vec<Problem>,
 }
 
-impl Check<'_> {
+impl Check {
     fn report(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.problems.push(Problem { path: path.into(), message: message.into(), lint: None });
     }
 
+    /// The name of a policy. What holds a `/` is one of a single pipeline.
     fn name(&mut self, path: &str, name: &str) {
         if name.is_empty() || name.chars().count() > 128 || name.contains('/') {
             self.report(path, "a name has 1 to 128 characters, and no `/`");
@@ -97,36 +100,43 @@ impl Check<'_> {
         self.blueprint.policies.insert(name, Part { options: options.clone(), for_each_key });
     }
 
-    fn pipeline(&mut self, name: &str, options: &PipelineOptions) {
+    /// Takes the policies that belong to one pipeline alone; another one may use them all the same.
+    fn policies_of(&mut self, name: &str, options: &PipelineOptions) {
         let path = format!("pipelines.{name}");
-        self.name(&path, name);
+        if name.is_empty() || name.chars().count() > 256 {
+            self.report(&path, "a name has 1 to 256 characters");
+        }
         if options.per_key.is_some_and(|per_key| !(1..=1_000_000).contains(&per_key.max_keys)) {
             self.report(format!("{path}.per_key.max_keys"), "must be from 1 to 1000000");
         }
-        let list = if options.is_list() { path } else { format!("{path}.steps") };
-        let mut kinds = HashMap::<&str, u32>::new();
-        let mut steps = Vec::with_capacity(options.steps.len());
-        for (index, step) in options.steps.iter().enumerate() {
-            let path = format!("{list}[{index}]");
-            steps.push(match step {
-                StepOptions::Use(used) => self.used(used, &path),
-                StepOptions::Policy(policy) => {
-                    let count = kinds.entry(policy.kind()).or_default();
-                    *count += 1;
-                    let own = own_name(name, policy.kind(), *count);
-                    self.own(own.clone(), &path, policy, options.per_key.is_some());
-                    own
-                }
-            });
+        let list = list(name, options);
+        for (index, (step, own)) in options.steps.iter().zip(own_names(name, options)).enumerate() {
+            if let (StepOptions::Policy(policy), Some(own)) = (step, own) {
+                self.own(own, &format!("{list}[{index}]"), policy, options.per_key.is_some());
+            }
         }
+    }
+
+    fn pipeline(&mut self, name: &str, options: &PipelineOptions) {
+        let list = list(name, options);
+        let steps = options.steps.iter().zip(own_names(name, options)).enumerate();
+        let steps = steps.map(|(index, (step, own))| match (step, own) {
+            (StepOptions::Use(used), _) => self.used(used, &format!("{list}[{index}]")),
+            (StepOptions::Policy(policy), own) => own.unwrap_or_else(|| Name::from(policy.kind())),
+        });
+        let steps: Vec<_> = steps.collect();
         self.order(&list, &steps, options.idempotent);
         let course = Course { steps, per_key: options.per_key, idempotent: options.idempotent };
         self.blueprint.pipelines.insert(Name::from(name), course);
     }
 
     fn used(&mut self, name: &str, path: &str) -> Name {
-        if !self.document.policies.contains_key(name) {
-            self.report(format!("{path}.use"), format!("there is no policy `{name}` under `policies`"));
+        match self.blueprint.policies.get(name) {
+            Some(part) if part.for_each_key => {
+                self.report(format!("{path}.use"), format!("`{name}` is another policy for each key"));
+            }
+            Some(_) => {}
+            None => self.report(format!("{path}.use"), format!("there is no policy `{name}`")),
         }
         Name::from(name)
     }
@@ -153,10 +163,25 @@ impl Check<'_> {
     }
 }
 
-/// The name of the policy of this kind that belongs to this pipeline alone.
-fn own_name(pipeline: &str, kind: &str, count: u32) -> Name {
-    match count {
-        1 => Name::from(format!("{pipeline}/{kind}")),
-        _ => Name::from(format!("{pipeline}/{kind}-{count}")),
-    }
+/// Where the steps of a pipeline are written.
+fn list(name: &str, options: &PipelineOptions) -> String {
+    if options.is_list() { format!("pipelines.{name}") } else { format!("pipelines.{name}.steps") }
+}
+
+/// For every step, the name of the policy that belongs to this pipeline alone: `pipeline/kind`, and from the second of
+/// its kind on `pipeline/kind-2`.
+fn own_names(pipeline: &str, options: &PipelineOptions) -> Vec<Option<Name>> {
+    let mut kinds = HashMap::<&str, u32>::new();
+    let names = options.steps.iter().map(|step| match step {
+        StepOptions::Use(_) => None,
+        StepOptions::Policy(policy) => {
+            let count = kinds.entry(policy.kind()).or_default();
+            *count += 1;
+            Some(match *count {
+                1 => Name::from(format!("{pipeline}/{}", policy.kind())),
+                count => Name::from(format!("{pipeline}/{}-{count}", policy.kind())),
+            })
+        }
+    });
+    names.collect()
 }

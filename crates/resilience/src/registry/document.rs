@@ -31,7 +31,7 @@ pub use super::kinds::PolicyOptions;
 pub struct Document {
     /// Policies by name: 1 to 128 characters without `/`. Whatever uses a name shares the one policy.
     pub policies: BTreeMap<String, PolicyOptions>,
-    /// Pipelines by name: 1 to 128 characters without `/`.
+    /// Pipelines by name: 1 to 256 characters.
     pub pipelines: BTreeMap<String, PipelineOptions>,
 }
 
@@ -71,7 +71,8 @@ impl Default for PerKeyOptions {
 #[cfg_attr(feature = "serde", serde(from = "super::kinds::WrittenStep", into = "super::kinds::WrittenStep"))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum StepOptions {
-    /// The policy of this name.
+    /// The policy of this name: one under [`Document::policies`], or one of another pipeline (`checkout/retry`), which
+    /// is then one and the same for both.
     Use(String),
     /// A policy of this pipeline alone. It is called `pipeline/kind`: `checkout/retry`; a second one of the same kind
     /// `checkout/retry-2`.

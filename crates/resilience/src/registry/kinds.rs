@@ -102,7 +102,7 @@ macro_rules! kinds {
         #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[cfg_attr(feature = "schema", schemars(rename = "StepOptions"))]
         pub(super) enum WrittenStep {
-            /// A policy that is named under `policies`.
+            /// The policy of this name: one under `policies`, or one of another pipeline (`checkout/retry`).
             Use(String),
             $($(#[$doc])* $kind($options),)*
         }

@@ -8,6 +8,32 @@ fn problems(document: &Document) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
 }
 
+#[tokio::test]
+async fn a_pipeline_may_use_what_another_one_has_for_itself() {
+    let upstream = PipelineOptions::from_iter([StepOptions::from(retry(3)), breaker(1).into()]);
+    let route =
+        PipelineOptions::from_iter([timeout(SECOND).into(), used("z app/retry"), used("z app/circuit_breaker")]);
+    let written = document([], [("a route /x", route), ("z app", upstream)]);
+    let registry = registry(&written);
+    assert_eq!(
+        order(&registry.pipeline("a route /x").unwrap()),
+        ["timeout(a route /x/timeout)", "retry(z app/retry)", "circuit_breaker(z app/circuit_breaker)"]
+    );
+    registry.circuit_breaker("z app/circuit_breaker").unwrap().try_acquire().unwrap().failure();
+    let call = || std::future::ready(Ok::<(), ()>(()));
+    for pipeline in ["a route /x", "z app"] {
+        let refused = registry.pipeline(pipeline).unwrap().execute(call).await.unwrap_err();
+        assert_eq!(refused.rejection().map(Rejection::code), Some(crate::error::Code::BreakerOpen), "{pipeline}");
+    }
+    let unknown = document([], [("a", PipelineOptions::from_iter([used("b/retry")]))]);
+    let problems = Registry::new(&unknown, &Environment::default()).unwrap_err();
+    assert_eq!(problems.to_string(), "pipelines.a[0].use: there is no policy `b/retry`");
+    let keyed = per_key(10, [retry(3)]);
+    let of_a_key = document([], [("a", PipelineOptions::from_iter([used("b/retry")])), ("b", keyed)]);
+    let problems = Registry::new(&of_a_key, &Environment::default()).unwrap_err();
+    assert_eq!(problems.to_string(), "pipelines.a[0].use: `b/retry` is another policy for each key");
+}
+
 #[test]
 fn policies_are_found_by_name_and_shared() {
     let chaos = PolicyOptions::Chaos(ChaosOptions::default());
@@ -74,11 +100,11 @@ fn everything_that_is_wrong_is_said_at_once_and_where() {
             "policies.a/b",
             "policies.api.rate_limit.token_bucket",
             "policies.db.circuit_breaker.consecutive_failures",
-            "pipelines.broken[0].use",
             "pipelines.broken[1].retry.attempts",
             "pipelines.keyed.per_key.max_keys",
             "pipelines.keyed.steps[0].bulkhead.max_concurrent",
             "pipelines.keyed.steps[1].keyed_rate_limit",
+            "pipelines.broken[0].use",
             "pipelines.nested[2]",
         ]
     );
