@@ -5,6 +5,7 @@
 
 use crate::path::TargetFault;
 use http::StatusCode;
+use tidegate_resilience::Code;
 use tidegate_wire::parse::Refusal;
 
 /// Why a request was not answered by an upstream.
@@ -51,6 +52,8 @@ pub enum Fault {
     UpstreamTimeout,
     /// The request took longer than its route allows.
     TotalTimeout,
+    /// A policy of the route did not let it through.
+    Protected(Code),
 }
 
 impl Fault {
@@ -69,6 +72,9 @@ impl Fault {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::PoolExhausted => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Protected(code) => {
+                StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+            }
             Self::Connect | Self::UpstreamClosed | Self::UpstreamRefused(_) | Self::UpstreamProtocol => {
                 StatusCode::BAD_GATEWAY
             }
@@ -99,6 +105,14 @@ impl Fault {
             Self::UpstreamRefused(_) | Self::UpstreamProtocol => "SVC_005",
             Self::UpstreamTimeout => "SVC_006",
             Self::TotalTimeout => "SVC_007",
+            Self::Protected(code) => match code.number() {
+                5000..=5999 => "SVC_008",
+                6001 | 6003 | 6004 => "RATE_001",
+                6002 => "RATE_002",
+                7001..=7199 => "SVC_009",
+                7601 => "SVC_010",
+                _ => "INT_001",
+            },
         }
     }
 
@@ -109,6 +123,17 @@ impl Fault {
             Self::Refused(refusal) => refusal.text().into(),
             Self::Target(fault) => fault.to_string(),
             Self::UpstreamRefused(refusal) => format!("the upstream's answer was refused: {refusal}"),
+            Self::Protected(code) => {
+                let text = match code.number() {
+                    5000..=5999 => "the upstream has failed too often and is left alone for a while",
+                    6002 => "the request weighs more than its rate limit ever lets through",
+                    6000..=6999 => "too many requests in too short a time",
+                    7001..=7199 => "as many requests as the upstream is given at once are under way",
+                    7601 => "the request was made to fail on purpose",
+                    _ => "the gateway is not configured as it should be",
+                };
+                text.into()
+            }
             _ => self.text().into(),
         }
     }
@@ -132,7 +157,7 @@ impl Fault {
             Self::UpstreamProtocol => "the upstream's answer does not fit the request",
             Self::UpstreamTimeout => "the upstream did not answer in time",
             Self::TotalTimeout => "the request took longer than its route allows",
-            Self::Refused(_) | Self::Target(_) | Self::UpstreamRefused(_) => "",
+            Self::Refused(_) | Self::Target(_) | Self::UpstreamRefused(_) | Self::Protected(_) => "",
         }
     }
 
@@ -141,6 +166,7 @@ impl Fault {
     pub fn retry_after(self) -> Option<u32> {
         match self {
             Self::PoolExhausted => Some(1),
+            Self::Protected(code) if matches!(code.http_status(), 429 | 503) => Some(1),
             _ => None,
         }
     }

@@ -111,6 +111,7 @@ impl Gateway {
                 new.push(SocketGroup::bind(listener.address, count).map_err(|error| at(listener.address, &error))?);
             }
         }
+        snapshot.put_policies_in_force().map_err(io::Error::other)?;
         let mut answers = Vec::with_capacity(count);
         for (id, worker) in self.workers.iter().enumerate() {
             let mut fresh = new.iter();

@@ -5,11 +5,13 @@ use crate::config::Plan;
 use crate::config::plan;
 use crate::health::{Alarm, Health, Meaning};
 use crate::places::Places;
+use crate::protection::Policies;
 use crate::router::Router;
 use crate::stats::{ListenerSeries, Registry, RouteSeries, UpstreamSeries};
 use std::cell::OnceCell;
 use std::fmt;
 use std::sync::Arc;
+use tidegate_resilience::Problems;
 use tidegate_wire::tls::{CertificateFiles, ClientTls, MinVersion, ServerTls, ServerTrust, TlsError};
 
 /// What the protocols of a TLS listener are called in ALPN, the preferred one first.
@@ -25,6 +27,8 @@ pub struct Snapshot {
     pub(crate) listeners: Vec<Arc<Listener>>,
     /// How workers wake the thread that decides about endpoints; the same for as long as the process runs.
     pub(crate) alarm: Arc<Alarm>,
+    /// All policies; the same for as long as the process runs.
+    pub(crate) policies: Policies,
     /// What is counted for requests that no route answers.
     pub(crate) unrouted: Arc<RouteSeries>,
 }
@@ -64,6 +68,8 @@ pub enum BuildError {
     Upstream(String, TlsError),
     /// A pattern of the routes.
     Routes(String),
+    /// The policies.
+    Policies(Problems),
 }
 
 impl fmt::Display for BuildError {
@@ -72,6 +78,7 @@ impl fmt::Display for BuildError {
             Self::Listener(address, error) => write!(f, "listener {address}: {error}"),
             Self::Upstream(name, error) => write!(f, "upstream {name}: {error}"),
             Self::Routes(error) => write!(f, "routes: {error}"),
+            Self::Policies(problems) => write!(f, "policies: {problems}"),
         }
     }
 }
@@ -99,7 +106,24 @@ impl Snapshot {
             Listener::build(listener, registry, before.filter(|before| before.plan.address == listener.address))
         });
         let listeners = listeners.collect::<Result<_, _>>()?;
-        Ok(Self { router, routes, upstreams, listeners, alarm, unrouted: registry.route("unrouted", None), plan })
+        let policies = match previous {
+            Some(previous) => previous.policies.check(&plan.policies).map(|()| previous.policies.clone()),
+            None => Policies::new(&plan.policies),
+        };
+        let policies = policies.map_err(BuildError::Policies)?;
+        let unrouted = registry.route("unrouted", None);
+        Ok(Self { router, routes, upstreams, listeners, alarm, policies, unrouted, plan })
+    }
+
+    /// Has the policies follow this configuration. What is in flight keeps the order that it began with.
+    pub(crate) fn put_policies_in_force(&self) -> Result<(), BuildError> {
+        self.policies.put_in_force(&self.plan.policies).map_err(BuildError::Policies)
+    }
+
+    /// All policies, for statistics and events.
+    #[must_use]
+    pub fn policies(&self) -> &Policies {
+        &self.policies
     }
 
     fn upstream(&self, name: &str) -> Option<&Upstream> {

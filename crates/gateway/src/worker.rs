@@ -6,6 +6,7 @@ use crate::access::AccessLog;
 use crate::config::plan;
 use crate::health::Witness;
 use crate::places::Places;
+use crate::protection::{Policies, Protection};
 use crate::request_id;
 use crate::scratch::Scratch;
 use crate::snapshot::Snapshot;
@@ -53,6 +54,7 @@ pub(crate) struct Local {
     pub(crate) upstreams: Vec<Rc<Upstream>>,
     pub(crate) doors: Vec<Rc<Door>>,
     routes: Vec<RouteMeter>,
+    protections: Vec<Option<Protection>>,
     unrouted: RouteMeter,
 }
 
@@ -257,10 +259,16 @@ impl Local {
                 places: Arc::clone(&listener.places),
             })
         });
+        let view = snapshot.policies.registry().view();
+        let protections = snapshot.routes.iter().map(|route| {
+            let name = route.plan.protection.as_deref();
+            name.and_then(|name| Policies::protection(&view, name))
+        });
         Self {
             upstreams: upstreams.collect(),
             doors: doors.collect(),
             routes: snapshot.routes.iter().map(|route| route.series.meter(worker)).collect(),
+            protections: protections.collect(),
             unrouted: snapshot.unrouted.meter(worker),
             snapshot,
         }
@@ -270,6 +278,11 @@ impl Local {
     fn upstream(&self, name: &str) -> Option<(&crate::snapshot::Upstream, &Rc<Upstream>)> {
         let mut all = self.snapshot.upstreams.iter().zip(&self.upstreams);
         all.find(|(built, _)| *built.plan.name == *name)
+    }
+
+    /// The policies around the requests of a route.
+    pub(crate) fn protection(&self, route: usize) -> Option<&Protection> {
+        self.protections[route].as_ref()
     }
 
     pub(crate) fn route_meter(&self, route: Option<usize>) -> &RouteMeter {

@@ -73,6 +73,8 @@ pub(super) struct Context {
     pub(super) sent: u64,
     pub(super) to_head: Option<Duration>,
     pub(super) fault: Option<Fault>,
+    /// When the client may come back, where a policy that refused it knows.
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl Context {
@@ -101,6 +103,7 @@ impl Context {
             sent: 0,
             to_head: None,
             fault: None,
+            retry_after: None,
         }
     }
 }

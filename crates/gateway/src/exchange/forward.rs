@@ -1,334 +1,220 @@
-//! Steps 7 to 9: select an endpoint, send the request, wait for the response head.
+//! Steps 7 to 9: the request as a call through the policies of its route, up to the head of an answer.
+//!
+//! What an attempt does is in `attempt`, what its end means to policies in `verdict`. Whether there is another attempt
+//! is for the policies to decide, within what is safe: see [`Forwarding::may_repeat`].
 
-use super::hygiene;
-use super::pump::{Patience, Pump, PumpError, Waits};
+use super::attempt::{self, Answer};
+use super::pump::Patience;
+use super::replay::Replay;
+use super::verdict::Lost;
 use super::{Exchange, Outcome};
-use crate::balance::Ask;
-use crate::config::plan::HostField;
 use crate::fault::Fault;
-use crate::path::TargetFault;
+use crate::protection::Protection;
 use crate::snapshot::Route;
 use crate::stats::Failure;
-use crate::timer::{Timer, after, nearer};
-use crate::upstream::{ConnectError, Lease, LeaseError, Upstream};
-use http::{Method, StatusCode};
-use std::future::Future;
+use crate::timer::Timer;
+use crate::upstream::Upstream;
+use http::StatusCode;
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
+use tidegate_resilience::{Attempt, Call, Clock, Code, Composition, Error, Held, Operation, Rejection};
 use tidegate_wire::framing::BodyLength;
-use tidegate_wire::h1::HeadError;
-use tidegate_wire::h2::RequestError;
-use tidegate_wire::head::{ResponseHead, Version};
-use tidegate_wire::name::Known;
-use tidegate_wire::parse::HeadLimits;
 use tidegate_wire::peer::Peer;
 
-/// How often a request may be sent again on a new connection.
-const RESENDS: u32 = 1;
-
-/// Interim answers that are passed on for one request.
-const INTERIM: u32 = 8;
-
-/// Limits of a response head; an upstream is trusted more than a client, not without bound.
-const RESPONSE_LIMITS: HeadLimits = HeadLimits { bytes: 128 * 1024, fields: 256, target: 0 };
-
-/// Why there is no response head.
-struct Lost {
-    fault: Fault,
-    reached: Reached,
+/// Where a request goes, and through which policies.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'w> {
+    pub(super) route: &'w Route,
+    pub(super) upstream: &'w Upstream,
+    pub(super) protection: Option<&'w Protection>,
 }
 
-/// Whether a request that was lost has reached an upstream that acts on it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reached {
-    /// It was not sent, or HTTP/2 says that nothing was done with it (RFC 9113 §8.7).
-    No,
-    /// Nothing of an answer was received: the upstream may have closed before it read.
-    Perhaps,
-    /// An answer had begun, or time has run out.
-    Yes,
-}
-
-impl From<Fault> for Lost {
-    fn from(fault: Fault) -> Self {
-        Self { fault, reached: Reached::Yes }
-    }
+/// What the attempts of a request have in common. It is borrowed within a poll, never across an `await`: copies of a
+/// request take turns.
+pub(super) struct Forwarding<'f, 'x> {
+    pub(super) exchange: &'f mut Exchange<'x>,
+    pub(super) peer: &'f mut Peer,
+    pub(super) timer: &'f mut Timer,
+    /// What the request has in common with others that go to the same endpoint.
+    pub(super) key: Option<u64>,
+    /// The endpoints that were tried.
+    pub(super) tried: u64,
+    /// The body, where it is kept so that it can be sent again.
+    pub(super) replay: Option<Rc<RefCell<Replay>>>,
+    /// Attempts that are under way.
+    pub(super) active: u32,
+    /// Whether an upstream may have acted on an attempt.
+    pub(super) risked: bool,
+    /// Whether some of the body was taken from the client and is not kept.
+    pub(super) spent: bool,
+    /// How the attempts of a request may end without an end of their own: another was better, or nobody waits.
+    pub(super) needless: bool,
+    /// Whether the request may be sent twice.
+    idempotent: bool,
 }
 
 impl Exchange<'_> {
     /// Sends the request to an endpoint and relays the answer.
-    pub(super) async fn forward(
-        &mut self,
-        peer: &mut Peer,
-        timer: &mut Timer,
-        route: &Route,
-        upstream: &Upstream,
-    ) -> Result<Outcome, Fault> {
+    pub(super) async fn forward(&mut self, peer: &mut Peer, timer: &mut Timer, way: Way<'_>) -> Result<Outcome, Fault> {
+        let Way { route, upstream, protection } = way;
         self.context.upstream = Some(upstream.plan.name.clone());
-        let mut ask = Ask::new(self.affinity(upstream), timer.now());
+        let key = self.affinity(upstream);
         self.prepare_forward();
         let _in_flight = upstream.meter.sent();
-        let mut upload = Pump::new(self.context.body_limit, timer.now());
-        let mut lease = self.lease(peer, upstream, timer, &mut ask, false).await?;
-        loop {
-            self.context.attempts += 1;
-            self.context.endpoint = Some(lease.pool().name().clone());
-            self.context.converses = self.is_grpc(peer) && lease.is_http2();
-            let sent = timer.now();
-            let result = match self.start(peer, upstream, &mut lease) {
-                Ok(()) => self.await_head(peer, timer, route, &mut lease, &mut upload).await,
-                Err(lost) => Err(lost),
-            };
-            match result {
-                Ok(()) => {
-                    self.context.now = timer.now();
-                    let elapsed = timer.now() - sent;
-                    self.context.to_head = Some(elapsed);
-                    let status = self.scratch.response.status.as_u16();
-                    upstream.meter.answered(status, elapsed);
-                    lease.pool().witness().answered(status);
-                    upstream.observe(&ask, elapsed, self.context.now);
-                    break;
-                }
-                Err(lost) if self.may_resend(&lost, &lease, &upload) => {
-                    upstream.meter.resent();
-                    // A connection that refuses is not asked again; others may carry on.
-                    lease.retire();
-                    if !lease.reused {
-                        // Not an old connection is to blame, but the endpoint.
-                        ask.note_chosen();
-                    }
-                    drop(lease);
-                    upload = Pump::new(self.context.body_limit, timer.now());
-                    lease = self.lease(peer, upstream, timer, &mut ask, lost.reached != Reached::No).await?;
-                }
-                Err(lost) => {
-                    if self.is_of_endpoint(lost.fault) {
-                        lease.pool().witness().failed();
-                    }
-                    if lost.fault == Fault::UpstreamTimeout {
-                        upstream.observe(&ask, timer.now() - sent, timer.now());
-                    }
-                    count_failure(upstream, Some(lost.fault));
-                    return Err(lost.fault);
-                }
+        let forwarding = RefCell::new(Forwarding::new(self, peer, timer, way, key));
+        let (answer, _held) = match protection {
+            None => (drive(&forwarding, attempt::run(&forwarding, way)).await?.map_err(|lost| lost.fault)?, None),
+            Some(protection) => {
+                let (answer, held) = protect(&forwarding, way, protection).await?;
+                (answer, Some(held))
             }
-        }
-        self.context.received = upload.moved;
-        self.stick(upstream, &ask);
+        };
+        self.scratch.response = answer.head;
+        self.context.received = answer.upload.moved;
+        self.stick(upstream, &answer.ask);
         if self.scratch.response.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Box::pin(self.switch(peer, timer, lease)).await;
+            return Box::pin(self.switch(peer, timer, answer.lease)).await;
         }
-        let outcome = self.relay(peer, timer, route, lease, upload).await;
+        let outcome = self.relay(peer, timer, route, answer.lease, answer.upload).await;
         let fault = outcome.err().or(self.context.fault);
         count_failure(upstream, fault);
         outcome
     }
+}
 
-    /// Whether the request is gRPC, which is HTTP/2 with a content type of its own.
-    fn is_grpc(&self, peer: &Peer) -> bool {
-        let content_type = || self.scratch.request.fields.value(Known::ContentType);
-        matches!(peer, Peer::H2(_)) && content_type().is_some_and(|value| value.starts_with(b"application/grpc"))
-    }
-
-    /// How long a client may take over a request body.
-    pub(super) fn client_patience(&self, route: &Route) -> Patience {
-        let timeouts = &self.client.listener.plan.timeouts;
-        match self.context.converses {
-            false => Patience { idle: Some(timeouts.body), rate: timeouts.body_rate },
-            true => Patience { idle: route.plan.timeouts.body, rate: None },
-        }
-    }
-
-    /// A connection, waited for as long as the client does.
-    async fn lease(
-        &self,
-        peer: &mut Peer,
-        upstream: &Upstream,
-        timer: &mut Timer,
-        ask: &mut Ask,
-        fresh: bool,
-    ) -> Result<Lease, Fault> {
-        ask.now = timer.now();
-        upstream.choose(ask);
-        let careful = !self.scratch.request.method.is_safe();
-        if !fresh && let Some(lease) = upstream.reuse(ask, careful) {
-            return Ok(lease);
-        }
-        let mut leasing = Box::pin(upstream.lease(ask, fresh, careful));
-        let leased = timer.drive(|cx, _| match leasing.as_mut().poll(cx) {
-            Poll::Pending if client_left(cx, peer) => Poll::Ready(None),
-            leased => leased.map(Some),
-        });
-        let leased = leased.await;
-        timer.refresh();
-        let error = match leased {
-            Some(Ok(lease)) => return Ok(lease),
-            Some(Err(error)) => error,
-            None => return Err(Fault::ClientLeft),
-        };
-        let fault = match error {
-            LeaseError::Exhausted => Fault::PoolExhausted,
-            LeaseError::Connect(ConnectError::Timeout) => Fault::ConnectTimeout,
-            LeaseError::Connect(ConnectError::Io(_)) => Fault::Connect,
-        };
-        count_failure(upstream, Some(fault));
-        Err(fault)
-    }
-
-    /// Puts the request head first in line; the client may now send what it held back.
-    fn start(&mut self, peer: &mut Peer, upstream: &Upstream, lease: &mut Lease) -> Result<(), Lost> {
-        let head = &mut self.scratch.request;
-        if upstream.plan.host == HostField::Endpoint || !head.fields.has(Known::Host) {
-            head.fields.set(Known::Host, lease.pool().authority().as_bytes());
-        }
-        if lease.is_http2() {
-            if self.context.takes_trailers {
-                head.fields.set(Known::Te, b"trailers");
-            }
-        } else if let Some(protocol) = &self.context.upgrade {
-            head.fields.set(Known::Connection, b"upgrade");
-            head.fields.set(Known::Upgrade, protocol);
-        }
-        if std::mem::take(&mut self.context.expects_continue) && !peer.has_received_all() {
-            let interim = ResponseHead { status: StatusCode::CONTINUE, ..ResponseHead::default() };
-            peer.send_interim(&interim).map_err(|_| Fault::ClientLeft)?;
-        }
-        lease.start(head, self.context.length).map_err(|error| match error {
-            RequestError::Form => Fault::Target(TargetFault::Byte).into(),
-            _ => Lost { fault: Fault::UpstreamClosed, reached: Reached::No },
-        })
-    }
-
-    /// A request is sent again only when that surely has no effect, and when nothing of its body has
-    /// been taken from the client: where the upstream did nothing with it, or where its method is safe
-    /// (RFC 9110 §9.2.1) and the connection may have been closed before it came.
-    fn may_resend(&self, lost: &Lost, lease: &Lease, upload: &Pump) -> bool {
-        let bodiless = self.context.length == BodyLength::None;
-        let harmless = match lost.reached {
-            Reached::No => true,
-            Reached::Perhaps => lease.reused && bodiless && self.scratch.request.method.is_safe(),
-            Reached::Yes => false,
-        };
-        let untouched = upload.moved == 0 && (bodiless || !upload.is_done());
-        harmless && untouched && self.context.attempts <= RESENDS
-    }
-
-    /// Whether the endpoint is to blame that there is no response head. Where the total ran out, the client may have
-    /// spent it on a body.
-    fn is_of_endpoint(&self, fault: Fault) -> bool {
-        match fault {
-            Fault::UpstreamClosed | Fault::UpstreamRefused(_) | Fault::UpstreamProtocol | Fault::UpstreamTimeout => {
-                true
-            }
-            Fault::TotalTimeout => self.context.length == BodyLength::None,
-            _ => false,
-        }
-    }
-
-    /// Moves the request body while waiting for the response head.
-    async fn await_head(
-        &mut self,
-        peer: &mut Peer,
-        timer: &mut Timer,
-        route: &Route,
-        lease: &mut Lease,
-        upload: &mut Pump,
-    ) -> Result<(), Lost> {
-        let client = self.client_patience(route);
-        let endpoint = Patience { idle: route.plan.timeouts.response, rate: None };
-        let total = after(self.context.started, route.plan.timeouts.total);
-        let mut sent_at = None;
-        let mut interim = 0;
-        let upgrade = self.context.upgrade.is_some();
-        let version = self.scratch.request.version;
-        let response = &mut self.scratch.response;
-        timer
-            .drive(|cx, timer| {
-                let upstream = lease.peer().map_err(|_| Fault::UpstreamClosed)?;
-                let now = timer.now();
-                if !upload.is_over() {
-                    match upload.poll(cx, now, peer, upstream, hygiene::clean_request_trailers) {
-                        Poll::Ready(Ok(())) => {}
-                        // An upstream that reads no further may have answered already.
-                        Poll::Ready(Err(PumpError::Sink)) => upload.abandon(),
-                        Poll::Ready(Err(PumpError::Source)) => return Poll::Ready(Err(Fault::BodyBroken.into())),
-                        Poll::Ready(Err(PumpError::TooLarge)) => return Poll::Ready(Err(Fault::BodyTooLarge.into())),
-                        Poll::Pending => {}
-                    }
-                }
-                if upload.is_over() && sent_at.is_none() {
-                    sent_at = Some(now);
-                }
-                while let Poll::Ready(result) = poll_head(cx, upstream, response) {
-                    result?;
-                    if response.status == StatusCode::SWITCHING_PROTOCOLS {
-                        let asked = if upgrade { Ok(()) } else { Err(Fault::UpstreamProtocol.into()) };
-                        return Poll::Ready(asked);
-                    }
-                    if !response.is_interim() {
-                        return Poll::Ready(Ok(()));
-                    }
-                    interim += 1;
-                    if interim > INTERIM {
-                        return Poll::Ready(Err(Fault::UpstreamProtocol.into()));
-                    }
-                    pass_interim(peer, response, version);
-                }
-                // Interim answers wait in the client's buffer; the rest of them follows with the answer.
-                let _ = peer.poll_flush(cx);
-                if client_left(cx, peer) {
-                    return Poll::Ready(Err(Fault::ClientLeft.into()));
-                }
-                let (waiting, fault) = match sent_at {
-                    Some(at) => (after(at, route.plan.timeouts.response), Fault::UpstreamTimeout),
-                    None if upload.waits == Waits::Source => (upload.deadline(client, endpoint), Fault::ClientTimeout),
-                    None => (upload.deadline(client, endpoint), Fault::UpstreamTimeout),
-                };
-                if timer.poll(cx, nearer(waiting, total)).is_ready() {
-                    let fault = if total.is_some_and(|total| total <= now) { Fault::TotalTimeout } else { fault };
-                    return Poll::Ready(Err(fault.into()));
-                }
-                Poll::Pending
-            })
-            .await
+/// Runs the request through the policies. What is held is what the answer still uses of them.
+async fn protect<'w>(
+    forwarding: &RefCell<Forwarding<'_, '_>>,
+    way: Way<'w>,
+    protection: &'w Protection,
+) -> Result<(Answer, Held<&'w Composition>), Fault> {
+    let call = forwarding.borrow().call(way.route);
+    let attempts = Attempts { forwarding, begin: |_| attempt::run(forwarding, way) };
+    match drive(forwarding, protection.execute_call(call, attempts).holding()).await? {
+        Ok(answered) => Ok(answered),
+        Err(Error::Call(lost)) => Err(lost.fault),
+        Err(Error::Rejected(rejection)) => Err(forwarding.borrow_mut().refused(&rejection)),
     }
 }
 
-fn poll_head(cx: &mut Context<'_>, upstream: &mut Peer, head: &mut ResponseHead) -> Poll<Result<(), Lost>> {
-    upstream.poll_response(cx, &RESPONSE_LIMITS, head).map(|result| match result {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Lost { fault: Fault::UpstreamClosed, reached: Reached::Perhaps }),
-        Err(HeadError::Unprocessed) => Err(Lost { fault: Fault::UpstreamClosed, reached: Reached::No }),
-        Err(HeadError::Io(_)) if !upstream.has_partial_head() => {
-            Err(Lost { fault: Fault::UpstreamClosed, reached: Reached::Perhaps })
+/// Drives attempts for as long as the client waits for them.
+async fn drive<T>(forwarding: &RefCell<Forwarding<'_, '_>>, work: impl Future<Output = T>) -> Result<T, Fault> {
+    let mut work = pin!(work);
+    let mut woken = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut woken, true) {
+            forwarding.borrow_mut().timer.refresh();
         }
-        Err(HeadError::Refused(refusal)) => Err(Fault::UpstreamRefused(refusal).into()),
-        Err(_) => Err(Fault::UpstreamClosed.into()),
+        match work.as_mut().poll(cx) {
+            Poll::Pending if forwarding.borrow_mut().client_left(cx) => Poll::Ready(Err(Fault::ClientLeft)),
+            result => result.map(Ok),
+        }
     })
+    .await
 }
 
-/// Passes an interim answer on, but `100 Continue`: that one the gateway has given itself. An
-/// HTTP/1.0 client is never sent one (RFC 9110 §15.2).
-fn pass_interim(peer: &mut Peer, head: &mut ResponseHead, version: Version) {
-    if head.status == StatusCode::CONTINUE || version == Version::Http10 {
-        return;
+/// Begins attempts, as often as policies want to and it is safe.
+struct Attempts<'a, 'f, 'x, B> {
+    forwarding: &'a RefCell<Forwarding<'f, 'x>>,
+    begin: B,
+}
+
+impl<B, F> Operation for Attempts<'_, '_, '_, B>
+where
+    B: FnMut(Attempt) -> F,
+    F: Future<Output = Result<Answer, Lost>>,
+{
+    type Future = F;
+
+    fn start(&mut self, attempt: Attempt) -> F {
+        (self.begin)(attempt)
     }
-    hygiene::remove_connection_fields(&mut head.fields);
-    head.fields.remove(Known::ContentLength);
-    // A client that is gone shows with the final answer.
-    let _ = peer.send_interim(head);
+
+    fn repeatable(&self) -> bool {
+        self.forwarding.borrow().may_repeat()
+    }
 }
 
-/// Whether the client has reset its connection or stream: then nobody waits for an answer.
-fn client_left(cx: &mut Context<'_>, peer: &mut Peer) -> bool {
-    match peer {
-        Peer::H1(connection) => connection.transport().poll_lost(cx),
-        Peer::H2(stream) => stream.poll_reset(cx).is_ready(),
+impl<'f, 'x> Forwarding<'f, 'x> {
+    fn new(
+        exchange: &'f mut Exchange<'x>,
+        peer: &'f mut Peer,
+        timer: &'f mut Timer,
+        way: Way<'_>,
+        key: Option<u64>,
+    ) -> Self {
+        let idempotent = way.route.plan.idempotent || exchange.scratch.request.method.is_idempotent();
+        let repeats = idempotent && way.protection.is_some_and(Protection::repeats);
+        let limit = way.upstream.plan.replay;
+        let replay = match exchange.context.length {
+            BodyLength::None => None,
+            BodyLength::Exact(length) if length > limit as u64 => None,
+            _ => (repeats && limit > 0).then(|| Rc::new(RefCell::new(Replay::new(limit)))),
+        };
+        Self {
+            exchange,
+            peer,
+            timer,
+            key,
+            tried: 0,
+            replay,
+            active: 0,
+            risked: false,
+            spent: false,
+            needless: false,
+            idempotent,
+        }
+    }
+
+    /// What policies may know of the request.
+    fn call(&self, route: &Route) -> Call<'static> {
+        let call = if self.idempotent { Call::new().idempotent() } else { Call::new() };
+        match route.plan.timeouts.total {
+            Some(total) => {
+                let left = total.saturating_sub(self.timer.now() - self.exchange.context.started);
+                call.deadline(Clock::system().now().after(left))
+            }
+            None => call,
+        }
+    }
+
+    /// A request is sent again only where that has no effect that sending it once has not (RFC 9110 §9.2.2), and where
+    /// there is all of it to send. A copy beside an attempt that is under way needs the whole body.
+    fn may_repeat(&self) -> bool {
+        let harmless = self.idempotent || !self.risked;
+        let there = match &self.replay {
+            Some(replay) => replay.borrow().is_intact(self.active > 0),
+            None => !self.spent && (self.active == 0 || self.exchange.context.length == BodyLength::None),
+        };
+        harmless && there && self.exchange.context.upgrade.is_none()
+    }
+
+    /// Whether the client has reset its connection or stream: then nobody waits for an answer.
+    fn client_left(&mut self, cx: &mut Context<'_>) -> bool {
+        let left = match self.peer {
+            Peer::H1(connection) => connection.transport().poll_lost(cx),
+            Peer::H2(stream) => stream.poll_reset(cx).is_ready(),
+        };
+        self.needless |= left;
+        left
+    }
+
+    /// A policy has said no, or put an end to it.
+    fn refused(&mut self, rejection: &Rejection) -> Fault {
+        self.exchange.context.retry_after = rejection.retry_after();
+        match rejection.code() {
+            Code::AttemptTimeout => Fault::UpstreamTimeout,
+            Code::TotalTimeout | Code::DeadlinePassed => Fault::TotalTimeout,
+            code => Fault::Protected(code),
+        }
     }
 }
 
 /// Counts what an upstream is to blame for; what a client did is no failure of it.
-fn count_failure(upstream: &Upstream, fault: Option<Fault>) {
+pub(super) fn count_failure(upstream: &Upstream, fault: Option<Fault>) {
     let failure = match fault {
         Some(Fault::Connect | Fault::PoolExhausted) => Failure::Connect,
         Some(Fault::ConnectTimeout | Fault::UpstreamTimeout | Fault::TotalTimeout) => Failure::Timeout,
@@ -339,7 +225,13 @@ fn count_failure(upstream: &Upstream, fault: Option<Fault>) {
     upstream.meter.failed(failure);
 }
 
-/// Whether a response's body length may be trusted to belong to the request.
-pub(super) fn response_length(head: &ResponseHead, method: &Method) -> Result<BodyLength, Fault> {
-    tidegate_wire::framing::of_response(head, method).map_err(Fault::UpstreamRefused)
+impl Exchange<'_> {
+    /// How long a client may take over a request body.
+    pub(super) fn client_patience(&self, route: &Route) -> Patience {
+        let timeouts = &self.client.listener.plan.timeouts;
+        match self.context.converses {
+            false => Patience { idle: Some(timeouts.body), rate: timeouts.body_rate },
+            true => Patience { idle: route.plan.timeouts.body, rate: None },
+        }
+    }
 }

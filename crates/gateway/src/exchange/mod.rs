@@ -5,6 +5,7 @@
 //! becomes a response, a log record and a count there and nowhere else.
 
 mod affinity;
+mod attempt;
 mod context;
 mod finish;
 mod forward;
@@ -13,7 +14,9 @@ mod hygiene;
 mod identity;
 mod pump;
 mod relay;
+mod replay;
 mod upgrade;
+mod verdict;
 
 pub(crate) use context::Client;
 pub(crate) use head::{Question, admit_path, read_target};
@@ -25,6 +28,7 @@ use crate::snapshot::Route;
 use crate::timer::Timer;
 use crate::worker::{Local, Worker};
 use context::Context;
+use forward::Way;
 use std::rc::Rc;
 use tidegate_wire::framing::BodyLength;
 use tidegate_wire::peer::Peer;
@@ -98,7 +102,11 @@ impl Exchange<'_> {
                 self.prepare_redirect(redirect);
                 Ok(Box::pin(self.send_own(peer, timer, b"")).await)
             }
-            Action::Forward(upstream) => self.forward(peer, timer, route, &local.upstreams[*upstream]).await,
+            Action::Forward(upstream) => {
+                let protection = self.context.route.and_then(|route| local.protection(route));
+                let way = Way { route, upstream: &local.upstreams[*upstream], protection };
+                self.forward(peer, timer, way).await
+            }
         }
     }
 

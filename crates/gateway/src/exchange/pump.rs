@@ -3,8 +3,11 @@
 //! A pump holds no bytes of its own. It moves what the source has buffered into the sink and stops
 //! when either side has to wait, so that a slow reader slows the writer down and nothing piles up.
 
+use super::replay::{Next, Replay};
 use crate::config::plan::MinimumRate;
 use crate::timer::{after, nearer};
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tidegate_wire::fields::Fields;
@@ -29,6 +32,8 @@ pub(super) struct Pump {
     progress: Instant,
     /// How long the source and the sink have been waited for in all.
     waited: [Duration; 2],
+    /// Where the source's bytes are kept, so that another pump can move them again.
+    replay: Option<Rc<RefCell<Replay>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +43,14 @@ enum State {
     Done,
     /// Given up: the sink wants no more.
     Abandoned,
+}
+
+/// What became of an attempt to move what is kept.
+enum Progress {
+    Moved,
+    /// The sink takes nothing now.
+    Stuck,
+    NothingKept,
 }
 
 /// Which side a pump waits for.
@@ -82,7 +95,13 @@ impl Pump {
             polled: now,
             progress: now,
             waited: [Duration::ZERO; 2],
+            replay: None,
         }
+    }
+
+    /// The same, beginning with what is kept, and keeping what it reads.
+    pub(super) fn replaying(self, replay: Option<Rc<RefCell<Replay>>>) -> Self {
+        Self { replay, ..self }
     }
 
     /// When bytes moved last.
@@ -149,6 +168,13 @@ impl Pump {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            if self.replay.is_some() {
+                match self.again(cx, sink, clean)? {
+                    Progress::Moved => continue,
+                    Progress::Stuck => return Poll::Pending,
+                    Progress::NothingKept => {}
+                }
+            }
             match source.poll_piece(cx).map_err(|_| PumpError::Source)? {
                 Poll::Ready(Some(piece)) => {
                     let at_least = self.moved.saturating_add(piece.length as u64).saturating_add(piece.following);
@@ -161,11 +187,17 @@ impl Pump {
                         self.waits = Waits::Sink;
                         return Poll::Pending;
                     };
+                    if let Some(replay) = &self.replay {
+                        replay.borrow_mut().keep(source.piece(count));
+                    }
                     source.consume(count);
                     self.moved += count as u64;
                 }
                 Poll::Ready(None) => {
                     let mut trailers = source.take_trailers().map_err(|_| PumpError::Source)?;
+                    if let Some(replay) = &self.replay {
+                        replay.borrow_mut().end(trailers.as_ref());
+                    }
                     trailers.iter_mut().for_each(clean);
                     sink.finish(trailers.as_ref()).map_err(|_| PumpError::Sink)?;
                     self.state = State::Flushing;
@@ -183,6 +215,31 @@ impl Pump {
         }
         self.state = State::Done;
         Poll::Ready(Ok(()))
+    }
+
+    /// Moves what is kept of the body, or the end of it.
+    fn again(&mut self, cx: &mut Context<'_>, sink: &mut Peer, clean: fn(&mut Fields)) -> Result<Progress, PumpError> {
+        let Some(replay) = &self.replay else { return Ok(Progress::NothingKept) };
+        match replay.borrow().next(self.moved) {
+            Next::Unread => Ok(Progress::NothingKept),
+            Next::Bytes(rest) => match sink.poll_send(cx, rest, false).map_err(|_| PumpError::Sink)? {
+                Poll::Ready(count) => {
+                    self.moved += count as u64;
+                    Ok(Progress::Moved)
+                }
+                Poll::Pending => {
+                    self.waits = Waits::Sink;
+                    Ok(Progress::Stuck)
+                }
+            },
+            Next::End(trailers) => {
+                let mut trailers = trailers.cloned();
+                trailers.iter_mut().for_each(clean);
+                sink.finish(trailers.as_ref()).map_err(|_| PumpError::Sink)?;
+                self.state = State::Flushing;
+                Ok(Progress::Moved)
+            }
+        }
     }
 
     /// When the side that is waited for has had time enough.

@@ -1,6 +1,5 @@
 //! Step 10: the response head, cleaned, and then both bodies at once.
 
-use super::forward::response_length;
 use super::pump::{Patience, Pump, PumpError, Waits};
 use super::{Exchange, Outcome, hygiene};
 use crate::fault::Fault;
@@ -11,7 +10,7 @@ use http::{Method, StatusCode};
 use std::task::Poll;
 use std::time::Instant;
 use tidegate_wire::framing::BodyLength;
-use tidegate_wire::head::{Version, list_has};
+use tidegate_wire::head::{ResponseHead, Version, list_has};
 use tidegate_wire::name::Known;
 use tidegate_wire::peer::Peer;
 
@@ -144,6 +143,11 @@ impl Exchange<'_> {
             })
             .await
     }
+}
+
+/// Whether a response's body length may be trusted to belong to the request.
+fn response_length(head: &ResponseHead, method: &Method) -> Result<BodyLength, Fault> {
+    tidegate_wire::framing::of_response(head, method).map_err(Fault::UpstreamRefused)
 }
 
 /// RFC 9110 §6.4.1: no content follows the head of these.

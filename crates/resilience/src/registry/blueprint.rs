@@ -177,10 +177,7 @@ fn own_names(pipeline: &str, options: &PipelineOptions) -> Vec<Option<Name>> {
         StepOptions::Policy(policy) => {
             let count = kinds.entry(policy.kind()).or_default();
             *count += 1;
-            Some(match *count {
-                1 => Name::from(format!("{pipeline}/{}", policy.kind())),
-                count => Name::from(format!("{pipeline}/{}-{count}", policy.kind())),
-            })
+            Some(Name::from(Document::own_name(pipeline, policy.kind(), *count)))
         }
     });
     names.collect()

@@ -91,6 +91,16 @@ impl<S: Into<StepOptions>> FromIterator<S> for PipelineOptions {
     }
 }
 
+impl Document {
+    /// What the policy that is the `count`th of its kind in a pipeline, from 1, and belongs to it alone is called.
+    pub fn own_name(pipeline: &str, kind: &str, count: u32) -> String {
+        match count {
+            1 => format!("{pipeline}/{kind}"),
+            count => format!("{pipeline}/{kind}-{count}"),
+        }
+    }
+}
+
 impl PipelineOptions {
     /// Whether a list of steps says it all.
     pub(super) fn is_list(&self) -> bool {

@@ -9,6 +9,7 @@ mod listener;
 mod names;
 mod operations;
 mod pattern;
+mod protect;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -52,7 +53,8 @@ fn plan(document: &Document, folder: &Path, found: &mut Findings) -> Option<Plan
     let listeners = listener::listeners(document, &root.key("listeners"), folder, found);
     let admin = operations::admin(&document.admin, &root.key("admin"), found);
     let upstreams = upstream::upstreams(&document.upstreams, &root.key("upstreams"), folder, found);
-    let routes = route::routes(document, &root.key("routes"), found);
+    let mut routes = route::routes(document, &root.key("routes"), found);
+    let policies = protect::policies(document, routes.as_deref_mut().unwrap_or_default(), found);
     let access_log = &document.access_log;
     let access_log = operations::access_log(access_log, &root.key("access_log"), folder, found);
     Some(Plan {
@@ -61,6 +63,7 @@ fn plan(document: &Document, folder: &Path, found: &mut Findings) -> Option<Plan
         admin: admin?,
         upstreams: upstreams?,
         routes: routes?,
+        policies: policies?,
         access_log: access_log?,
         headers: document.headers.clone(),
         shutdown: operations::shutdown(&document.shutdown),

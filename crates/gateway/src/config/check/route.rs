@@ -77,6 +77,8 @@ fn route(
             encoded_slash: allows(Allowance::EncodedSlash),
             encoded_backslash: allows(Allowance::EncodedBackslash),
         },
+        protection: None,
+        idempotent: written.idempotent,
         upgrades: Upgrades { websocket: written.upgrades.contains(&Upgrade::Websocket) },
     }
 }

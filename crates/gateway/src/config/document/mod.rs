@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tidegate_resilience::PolicyOptions;
 
 pub use balance::{Algorithm, Balance, KeyedBalance, Maglev, SameSite, StickyCookie};
 pub use health::{GrpcCheck, HealthCheck, Outlier, ProbeMethod, SuccessRate, TcpCheck};
@@ -51,6 +52,11 @@ pub struct Document {
     /// The services behind the gateway, by name.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Upstream>,
+
+    /// Policies by name, for `use` in any `protect`: whatever uses a name shares the one policy. The name is made of
+    /// letters, digits, `-`, `_` and `.`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<String, PolicyOptions>,
 
     /// Which requests go where. Which route wins does not depend on their order here, except between equals,
     /// where the first one does.

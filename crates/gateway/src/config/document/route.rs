@@ -9,6 +9,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use tidegate_resilience::StepOptions;
+
 use super::Timeout;
 use crate::config::units::{Count, OneOrMany, OrOff, OrUnlimited, Size};
 
@@ -44,6 +46,16 @@ pub struct Route {
     /// Sends the client elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect: Option<Redirect>,
+
+    /// Policies around the requests of this route, outermost first. Those of the upstream stand inside them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub protect: Vec<StepOptions>,
+
+    /// Whether a request may be sent twice whatever its method is. Those with an idempotent method (RFC 9110 section
+    /// 9.2.2: GET, HEAD, OPTIONS, TRACE, PUT, DELETE) may be anyway; others are only where the first surely had no
+    /// effect.
+    #[serde(default)]
+    pub idempotent: bool,
 
     /// Bounds on waiting, before those of the upstream.
     #[serde(default)]

@@ -8,8 +8,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use tidegate_resilience::StepOptions;
+
 use super::{Balance, Certificate, HealthCheck, Outlier, Timeout};
-use crate::config::units::{Count, DAY, OrOff, OrUnlimited, Percent, Period};
+use crate::config::units::{Count, DAY, KIB, MIB, OrOff, OrUnlimited, Percent, Period, Size};
 
 /// One service, offered by one or several endpoints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -55,6 +57,17 @@ pub struct Upstream {
     #[serde(default = "outlier")]
     pub outlier: OrOff<Outlier>,
 
+    /// Policies around requests to the upstream, outermost first. Left out, a request that failed is sent once more, to
+    /// another endpoint where there is one: where it may be sent twice, and as long as such requests are less than 10%
+    /// of all. `[]` is no policies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protect: Option<Vec<StepOptions>>,
+
+    /// Request bodies up to this are kept until the answer begins, so that they can be sent again. Longer ones are
+    /// sent once.
+    #[serde(default = "replayed")]
+    pub replay: Size<0, { 16 * MIB }>,
+
     /// Bounds on connections and on waiting for one.
     #[serde(default)]
     pub pool: Pool,
@@ -62,6 +75,10 @@ pub struct Upstream {
     /// Bounds on waiting for the endpoints.
     #[serde(default)]
     pub timeouts: UpstreamTimeouts,
+}
+
+fn replayed() -> Size<0, { 16 * MIB }> {
+    Size::of(64 * KIB)
 }
 
 fn at_once() -> OrOff<Timeout> {

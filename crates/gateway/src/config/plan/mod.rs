@@ -44,6 +44,8 @@ pub struct Plan {
     pub upstreams: Vec<Upstream>,
     /// Routes in written order; their names are unique.
     pub routes: Vec<Route>,
+    /// The policies of all upstreams and routes. [`Route::protection`] names its pipelines.
+    pub policies: tidegate_resilience::Document,
     /// The access log; `None` when it is off.
     pub access_log: Option<AccessLog>,
     /// Which fields the gateway adds to requests and answers.

@@ -24,6 +24,11 @@ pub struct Route {
     pub max_body: BodyLimit,
     /// Dangerous encodings let through in a path.
     pub allow: PathAllowances,
+    /// The pipeline of [`Plan::policies`](super::Plan::policies) that its requests run through; `None` where it does not
+    /// forward, or is not protected.
+    pub protection: Option<Arc<str>>,
+    /// Whether a request may be sent twice whatever its method.
+    pub idempotent: bool,
     /// Protocols a client may change to.
     pub upgrades: Upgrades,
 }

@@ -34,6 +34,8 @@ pub struct Upstream {
     pub health_check: Option<HealthCheck>,
     /// When an endpoint is ejected for how it answers requests; `None` is never.
     pub outlier: Option<Outlier>,
+    /// Bytes of the longest request body that is kept to be sent again.
+    pub replay: usize,
     /// Bounds on connections and on waiting for one.
     pub pool: Pool,
     /// Bounds on waiting for an endpoint.

@@ -1,0 +1,206 @@
+//! Policies around requests: what is written in `policies` and `protect`, as one document of the library.
+//!
+//! The library checks what it can: options, names and the order of steps. What it says is brought back to where it is
+//! written here.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_resilience as resilience;
+use tidegate_resilience::{
+    Backoff, Environment, PipelineOptions, PolicyOptions, Registry, RetryBudgetOptions, RetryOptions, StepOptions,
+};
+
+use super::{Findings, names};
+use crate::config::document::{self, Document};
+use crate::config::plan::{Action, Route};
+use crate::config::problem::{DocumentPath, Problem};
+
+/// What protects an upstream of which nothing is written.
+fn default_steps() -> Vec<StepOptions> {
+    let retry = RetryOptions {
+        attempts: 2,
+        backoff: Backoff::Exponential { base: Duration::from_millis(25), factor: 2.0, cap: Duration::from_millis(250) },
+        retry_after_cap: Duration::from_secs(1),
+        budget: Some(RetryBudgetOptions { ratio: resilience::Ratio::percent(10), ..RetryBudgetOptions::default() }),
+        ..RetryOptions::default()
+    };
+    vec![PolicyOptions::Retry(retry).into()]
+}
+
+/// The document of the library, and where each of its pipelines is written.
+#[derive(Default)]
+struct Writer {
+    document: resilience::Document,
+    places: BTreeMap<String, Place>,
+}
+
+/// Where the steps of a pipeline are written.
+struct Place {
+    at: DocumentPath,
+    /// How many of the steps are; those behind them are the upstream's.
+    written: usize,
+}
+
+/// Names the pipeline of every route that has one, and returns all policies and pipelines.
+pub(super) fn policies(
+    document: &Document,
+    routes: &mut [Route],
+    found: &mut Findings,
+) -> Option<resilience::Document> {
+    let root = DocumentPath::root();
+    let mut writer = Writer::default();
+    for (name, options) in &document.policies {
+        let place = root.key("policies").key(name);
+        if found.value(&place, names::upstream(name)).is_some() {
+            writer.document.policies.insert(name.clone(), options.clone());
+        }
+    }
+    for (name, upstream) in &document.upstreams {
+        let at = root.key("upstreams").key(name).key("protect");
+        let steps = upstream.protect.clone().unwrap_or_else(default_steps);
+        writer.add(name.clone(), &at, steps, &[], found);
+    }
+    let upstreams: Vec<_> = document.upstreams.iter().collect();
+    for (index, (written, route)) in document.routes.iter().zip(routes).enumerate() {
+        let at = root.key("routes").index(index).key("protect");
+        let Action::Forward(upstream) = route.action else {
+            if !written.protect.is_empty() {
+                found.error(Problem::new(at, "protects nothing: the route does not forward to an upstream"));
+            }
+            continue;
+        };
+        let Some((name, upstream)) = upstreams.get(upstream) else { continue };
+        route.protection = writer.route(&route.name, written, name, upstream, &at, found);
+    }
+    writer.check(found)
+}
+
+impl Writer {
+    /// The pipeline of a route: its own policies, and the upstream's inside them. `None` where there are none at all.
+    fn route(
+        &mut self,
+        name: &str,
+        written: &document::Route,
+        upstream: &str,
+        upstream_written: &document::Upstream,
+        at: &DocumentPath,
+        found: &mut Findings,
+    ) -> Option<Arc<str>> {
+        let inner = &self.document.pipelines.get(upstream)?.steps;
+        if written.protect.is_empty() {
+            return (!inner.is_empty()).then(|| upstream.into());
+        }
+        // What nobody has written gives way to what somebody has.
+        let retries = |step: &StepOptions| match step {
+            StepOptions::Policy(options) => matches!(options, PolicyOptions::Retry(_)),
+            StepOptions::Use(name) => matches!(self.document.policies.get(name), Some(PolicyOptions::Retry(_))),
+        };
+        let inner: Vec<_> = match upstream_written.protect {
+            None if written.protect.iter().any(retries) => Vec::new(),
+            _ => used(upstream, inner),
+        };
+        let name = format!("route {name}");
+        self.add(name.clone(), at, written.protect.clone(), &inner, found);
+        Some(name.into())
+    }
+
+    fn add(
+        &mut self,
+        name: String,
+        at: &DocumentPath,
+        own: Vec<StepOptions>,
+        inner: &[StepOptions],
+        found: &mut Findings,
+    ) {
+        for (index, step) in own.iter().enumerate() {
+            let keyed = match step {
+                StepOptions::Policy(options) => matches!(options, PolicyOptions::KeyedRateLimit(_)),
+                StepOptions::Use(name) => {
+                    matches!(self.document.policies.get(name), Some(PolicyOptions::KeyedRateLimit(_)))
+                }
+            };
+            if keyed {
+                let problem = Problem::new(at.index(index), "nothing here says what the key of a request is");
+                found.error(problem.help("limit by key with a `rate_limit` filter of the route"));
+            }
+        }
+        let place = Place { at: at.clone(), written: own.len() };
+        self.places.insert(name.clone(), place);
+        let steps = own.into_iter().chain(inner.iter().cloned());
+        self.document.pipelines.insert(name, PipelineOptions::from_iter(steps));
+    }
+
+    /// Has the library check it all, and says where what it finds is written.
+    fn check(self, found: &mut Findings) -> Option<resilience::Document> {
+        match Registry::new(&self.document, &Environment::default()) {
+            Ok(registry) => {
+                let warnings = registry.plan(&self.document).map(|plan| plan.warnings).unwrap_or_default();
+                self.located(&warnings).into_iter().for_each(|problem| found.warn(problem));
+                Some(self.document)
+            }
+            Err(problems) => {
+                self.located(&problems.0).into_iter().for_each(|problem| found.error(problem));
+                None
+            }
+        }
+    }
+
+    /// Each problem once, at the place in the configuration that causes it.
+    fn located(&self, problems: &[resilience::Problem]) -> Vec<Problem> {
+        let mut seen = HashSet::new();
+        let located = problems.iter().map(|problem| {
+            let code = problem.lint.map(|lint| format!(" [{}]", lint.name())).unwrap_or_default();
+            Problem::new(self.place(&problem.path), format!("{}{code}", problem.message))
+        });
+        located.filter(|problem| seen.insert((problem.path.clone(), problem.message.clone()))).collect()
+    }
+
+    /// The place of what the library calls `pipelines.app[2].retry.attempts` or `policies.db.bulkhead.queue`.
+    fn place(&self, path: &str) -> DocumentPath {
+        if let Some(rest) = path.strip_prefix("policies.") {
+            let mut names = self.document.policies.keys();
+            let name = names.find(|name| rest.strip_prefix(*name).is_some_and(|rest| rest.starts_with('.')));
+            let name = name.map_or(rest, String::as_str);
+            let at = DocumentPath::root().key("policies").key(name);
+            return below(at, rest.strip_prefix(name).unwrap_or_default());
+        }
+        let rest = path.strip_prefix("pipelines.").unwrap_or(path);
+        let named = |(name, _): &(&String, &Place)| {
+            let rest = rest.strip_prefix(name.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+        };
+        let Some((name, place)) = self.places.iter().find(named) else { return DocumentPath::root() };
+        let rest = &rest[name.len()..];
+        let index = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')?.0.parse::<usize>().ok());
+        match index {
+            // A step of the upstream does not go with those around it.
+            Some(index) if index >= place.written => place.at.clone(),
+            _ => below(place.at.clone(), rest),
+        }
+    }
+}
+
+/// Names of the policies of an upstream, for pipelines around them.
+fn used(upstream: &str, steps: &[StepOptions]) -> Vec<StepOptions> {
+    let mut kinds = BTreeMap::<&str, u32>::new();
+    let used = steps.iter().map(|step| match step {
+        StepOptions::Use(name) => StepOptions::Use(name.clone()),
+        StepOptions::Policy(options) => {
+            let count = kinds.entry(options.kind()).or_default();
+            *count += 1;
+            StepOptions::Use(resilience::Document::own_name(upstream, options.kind(), *count))
+        }
+    });
+    used.collect()
+}
+
+/// The place at the end of `[2].retry.backoff.base`, starting from `at`.
+fn below(at: DocumentPath, path: &str) -> DocumentPath {
+    let steps = path.split(['.', '[']).filter(|step| !step.is_empty());
+    steps.fold(at, |at, step| match step.strip_suffix(']').and_then(|index| index.parse().ok()) {
+        Some(index) => at.index(index),
+        None => at.key(step),
+    })
+}
