@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tidegate_resilience as resilience;
 use tidegate_resilience::{
-    Backoff, Environment, PipelineOptions, PolicyOptions, Registry, RetryBudgetOptions, RetryOptions, StepOptions,
+    Backoff, Environment, Lint, PipelineOptions, PolicyOptions, Registry, RetryBudgetOptions, RetryOptions, StepOptions,
 };
 
 use super::{Findings, names};
@@ -41,6 +41,8 @@ struct Place {
     at: DocumentPath,
     /// How many of the steps are; those behind them are the upstream's.
     written: usize,
+    /// Whether the gateway ends attempts that hang, by `timeouts.response`.
+    bounded: bool,
 }
 
 /// Names the pipeline of every route that has one, and returns all policies and pipelines.
@@ -60,7 +62,9 @@ pub(super) fn policies(
     for (name, upstream) in &document.upstreams {
         let at = root.key("upstreams").key(name).key("protect");
         let steps = upstream.protect.clone().unwrap_or_else(default_steps);
-        writer.add(name.clone(), &at, steps, &[], found);
+        let bounded = upstream.timeouts.response.0.is_some();
+        let written = upstream.protect.as_ref().map_or(0, Vec::len);
+        writer.add(name.clone(), Place { at, written, bounded }, steps, &[], found);
     }
     let upstreams: Vec<_> = document.upstreams.iter().collect();
     for (index, (written, route)) in document.routes.iter().zip(routes).enumerate() {
@@ -102,18 +106,13 @@ impl Writer {
             _ => used(upstream, inner),
         };
         let name = format!("route {name}");
-        self.add(name.clone(), at, written.protect.clone(), &inner, found);
+        let response = written.timeouts.response.unwrap_or(upstream_written.timeouts.response);
+        let place = Place { at: at.clone(), written: written.protect.len(), bounded: response.0.is_some() };
+        self.add(name.clone(), place, written.protect.clone(), &inner, found);
         Some(name.into())
     }
 
-    fn add(
-        &mut self,
-        name: String,
-        at: &DocumentPath,
-        own: Vec<StepOptions>,
-        inner: &[StepOptions],
-        found: &mut Findings,
-    ) {
+    fn add(&mut self, name: String, place: Place, own: Vec<StepOptions>, inner: &[StepOptions], found: &mut Findings) {
         for (index, step) in own.iter().enumerate() {
             let keyed = match step {
                 StepOptions::Policy(options) => matches!(options, PolicyOptions::KeyedRateLimit(_)),
@@ -122,11 +121,10 @@ impl Writer {
                 }
             };
             if keyed {
-                let problem = Problem::new(at.index(index), "nothing here says what the key of a request is");
+                let problem = Problem::new(place.at.index(index), "nothing here says what the key of a request is");
                 found.error(problem.help("limit by key with a `rate_limit` filter of the route"));
             }
         }
-        let place = Place { at: at.clone(), written: own.len() };
         self.places.insert(name.clone(), place);
         let steps = own.into_iter().chain(inner.iter().cloned());
         self.document.pipelines.insert(name, PipelineOptions::from_iter(steps));
@@ -150,34 +148,39 @@ impl Writer {
     /// Each problem once, at the place in the configuration that causes it.
     fn located(&self, problems: &[resilience::Problem]) -> Vec<Problem> {
         let mut seen = HashSet::new();
-        let located = problems.iter().map(|problem| {
+        let located = problems.iter().filter_map(|problem| {
+            let at = self.place(&problem.path, problem.lint)?;
             let code = problem.lint.map(|lint| format!(" [{}]", lint.name())).unwrap_or_default();
-            Problem::new(self.place(&problem.path), format!("{}{code}", problem.message))
+            Some(Problem::new(at, format!("{}{code}", problem.message)))
         });
         located.filter(|problem| seen.insert((problem.path.clone(), problem.message.clone()))).collect()
     }
 
-    /// The place of what the library calls `pipelines.app[2].retry.attempts` or `policies.db.bulkhead.queue`.
-    fn place(&self, path: &str) -> DocumentPath {
+    /// The place of what the library calls `pipelines.app[2].retry.attempts` or `policies.db.bulkhead.queue`. `None` for
+    /// what is not so here.
+    fn place(&self, path: &str, lint: Option<Lint>) -> Option<DocumentPath> {
         if let Some(rest) = path.strip_prefix("policies.") {
             let mut names = self.document.policies.keys();
             let name = names.find(|name| rest.strip_prefix(*name).is_some_and(|rest| rest.starts_with('.')));
             let name = name.map_or(rest, String::as_str);
             let at = DocumentPath::root().key("policies").key(name);
-            return below(at, rest.strip_prefix(name).unwrap_or_default());
+            return Some(below(at, rest.strip_prefix(name).unwrap_or_default()));
         }
         let rest = path.strip_prefix("pipelines.").unwrap_or(path);
         let named = |(name, _): &(&String, &Place)| {
             let rest = rest.strip_prefix(name.as_str());
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
         };
-        let Some((name, place)) = self.places.iter().find(named) else { return DocumentPath::root() };
+        let (name, place) = self.places.iter().find(named)?;
+        if place.bounded && lint == Some(Lint::RetryWithoutTimeout) {
+            return None;
+        }
         let rest = &rest[name.len()..];
         let index = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')?.0.parse::<usize>().ok());
         match index {
             // A step of the upstream does not go with those around it.
-            Some(index) if index >= place.written => place.at.clone(),
-            _ => below(place.at.clone(), rest),
+            Some(index) if index >= place.written => Some(place.at.clone()),
+            _ => Some(below(place.at.clone(), rest)),
         }
     }
 }
