@@ -172,7 +172,8 @@ impl Writer {
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
         };
         let (name, place) = self.places.iter().find(named)?;
-        if place.bounded && lint == Some(Lint::RetryWithoutTimeout) {
+        let unwritten = place.written == 0;
+        if lint.is_some() && (unwritten || (place.bounded && lint == Some(Lint::RetryWithoutTimeout))) {
             return None;
         }
         let rest = &rest[name.len()..];
