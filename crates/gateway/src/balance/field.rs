@@ -43,6 +43,11 @@ impl<'a, V: View> Field<'a, V> {
         !self.ask.has_tried(index) && (self.view.is_usable(index) || self.panics() && !self.view.drains(index))
     }
 
+    /// Whether this is another attempt of a request.
+    pub(super) fn is_another(&self) -> bool {
+        self.ask.tried != 0
+    }
+
     /// Fewer usable members than the threshold: the rest would be overrun, and what says that so many
     /// are ill is more likely wrong itself.
     pub(super) fn panics(&self) -> bool {

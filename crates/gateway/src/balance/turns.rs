@@ -27,6 +27,9 @@ impl Turns {
 
     /// The next of the open members; one that starts slowly comes less often.
     pub(super) fn next<V: View>(&self, field: &Field<'_, V>) -> Option<usize> {
+        if self.credit.is_empty() && field.is_another() {
+            return another(field);
+        }
         if self.credit.is_empty() {
             return self.turn(field.len(), |at| field.admits(at)).or_else(|| self.among(field, |at| field.is_open(at)));
         }
@@ -101,6 +104,14 @@ impl Turns {
         self.credit[at].set(credit - sum);
         Some(at)
     }
+}
+
+/// Any open member, for another attempt. It takes no turn: of two endpoints, of which one fails, every request would
+/// begin at that one otherwise. And it is not always the next, which would be given twice its share.
+fn another<V: View>(field: &Field<'_, V>) -> Option<usize> {
+    let count = field.len();
+    let start = fastrand::usize(..count.max(1));
+    (start..count).chain(0..start).find(|at| field.is_open(*at))
 }
 
 /// What a weight is worth in credit; never nothing.

@@ -1,7 +1,10 @@
 //! Deserialisation from a tree, which never loses the place: every failure knows the value or key it is at.
 
 use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
+    VariantAccess, Visitor,
+};
 use serde::forward_to_deserialize_any;
 
 use super::failure::{At, Failure};
@@ -135,7 +138,8 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         visitor.visit_some(self)
     }
 
-    /// Words are taken as they are written, so that `1.2` need not be quoted where it is one of several words.
+    /// Words are taken as they are written, so that `1.2` need not be quoted where it is one of several words. A kind
+    /// that has options is a map with one entry.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -146,7 +150,13 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
             Value::Scalar(scalar) if scalar.text.is_empty() => Err(Failure::invalid_type(Unexpected::Unit, &"a word")),
             Value::Scalar(scalar) => visitor.visit_enum(word(&scalar.text)),
             Value::Sequence(_) => Err(Failure::invalid_type(Unexpected::Seq, &"a word")),
-            Value::Map(_) => Err(Failure::invalid_type(Unexpected::Map, &"a word")),
+            Value::Map(_) => match self.tree.entries(self.id).collect::<Vec<_>>()[..] {
+                [entry] => visitor.visit_enum(Kind { tree: self.tree, entry }),
+                [] => Err(Failure::custom("is empty: expected one entry, its kind")),
+                [_, second, ..] => {
+                    Err(Failure::custom("a second entry: one is all there can be").at(At::Key(second.value)))
+                }
+            },
         }
     }
 
@@ -178,6 +188,52 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
 
 fn word(text: &str) -> StrDeserializer<'_, Failure> {
     text.into_deserializer()
+}
+
+/// A map whose only entry is a kind and its options.
+struct Kind<'t> {
+    tree: &'t Tree,
+    entry: &'t Entry,
+}
+
+impl<'t, 'de> EnumAccess<'de> for Kind<'t> {
+    type Error = Failure;
+    type Variant = Options<'t>;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Options<'t>), Failure> {
+        let kind = seed.deserialize(word(&self.entry.key));
+        let kind = kind.map_err(|failure| failure.at(At::Key(self.entry.value)))?;
+        Ok((kind, Options { tree: self.tree, id: self.entry.value }))
+    }
+}
+
+/// The options of a kind.
+struct Options<'t> {
+    tree: &'t Tree,
+    id: NodeId,
+}
+
+impl<'de> VariantAccess<'de> for Options<'_> {
+    type Error = Failure;
+
+    fn unit_variant(self) -> Result<(), Failure> {
+        Err(Failure::custom("has no options: write the word alone").at(At::Value(self.id)))
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Failure> {
+        let value = seed.deserialize(NodeDeserializer::new(self.tree, self.id));
+        value.map_err(|failure| failure.at(At::Value(self.id)))
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Failure> {
+        let value = NodeDeserializer::new(self.tree, self.id).deserialize_any(visitor);
+        value.map_err(|failure| failure.at(At::Value(self.id)))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Failure> {
+        let value = NodeDeserializer::new(self.tree, self.id).deserialize_struct("", fields, visitor);
+        value.map_err(|failure| failure.at(At::Value(self.id)))
+    }
 }
 
 struct Items<'t, I> {

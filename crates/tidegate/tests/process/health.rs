@@ -64,7 +64,7 @@ fn config(endpoints: &str, upstream: &str) -> String {
          admin: {{ address: \"127.0.0.1:0\" }}\n\
          shutdown: {{ drain: 200ms }}\n\
          listeners: [ {{ address: \"127.0.0.1:0\" }} ]\n\
-         upstreams: {{ app: {{ endpoints: [ {endpoints} ]{more} }} }}\n\
+         upstreams: {{ app: {{ protect: [], endpoints: [ {endpoints} ]{more} }} }}\n\
          routes: [ {{ match: {{ prefix: / }}, upstream: app }} ]\n"
     )
 }

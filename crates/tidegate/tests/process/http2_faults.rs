@@ -31,7 +31,7 @@ impl Mixed {
             BINARY,
             &format!(
                 "workers: 1\nlog: {{ format: json }}\nadmin: {{ address: \"127.0.0.1:0\" }}\nlisteners: [ {{ address: \"127.0.0.1:0\" }} ]\n\
-                 upstreams:\n  honest: {{ endpoints: [ \"{}\" ] }}\n  bad: {{ endpoints: [ \"{}\" ], protocol: http2, timeouts: {{ response: 400ms, body: 400ms }} }}\n\
+                 upstreams:\n  honest: {{ endpoints: [ \"{}\" ] }}\n  bad: {{ endpoints: [ \"{}\" ], protocol: http2, protect: [], timeouts: {{ response: 400ms, body: 400ms }} }}\n\
                  routes: [ {{ match: {{ prefix: / }}, upstream: honest }}, {{ match: {{ prefix: /bad }}, upstream: bad }} ]\n",
                 honest.address(),
                 bad.address(),

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use tidegate_resilience as resilience;
 use tidegate_resilience::{
     Backoff, Environment, Lint, PipelineOptions, PolicyOptions, Registry, RetryBudgetOptions, RetryOptions, StepOptions,
@@ -43,6 +44,8 @@ struct Place {
     written: usize,
     /// Whether the gateway ends attempts that hang, by `timeouts.response`.
     bounded: bool,
+    /// Whether there are requests that may be sent twice.
+    repeats: bool,
 }
 
 /// Names the pipeline of every route that has one, and returns all policies and pipelines.
@@ -64,7 +67,7 @@ pub(super) fn policies(
         let steps = upstream.protect.clone().unwrap_or_else(default_steps);
         let bounded = upstream.timeouts.response.0.is_some();
         let written = upstream.protect.as_ref().map_or(0, Vec::len);
-        writer.add(name.clone(), Place { at, written, bounded }, steps, &[], found);
+        writer.add(name.clone(), Place { at, written, bounded, repeats: true }, steps, &[], found);
     }
     let upstreams: Vec<_> = document.upstreams.iter().collect();
     for (index, (written, route)) in document.routes.iter().zip(routes).enumerate() {
@@ -106,8 +109,11 @@ impl Writer {
             _ => used(upstream, inner),
         };
         let name = format!("route {name}");
+        let methods = &written.matches.method.0;
+        let may_repeat = |method: &String| Method::from_bytes(method.as_bytes()).is_ok_and(|own| own.is_idempotent());
+        let repeats = written.idempotent || methods.is_empty() || methods.iter().any(may_repeat);
         let response = written.timeouts.response.unwrap_or(upstream_written.timeouts.response);
-        let place = Place { at: at.clone(), written: written.protect.len(), bounded: response.0.is_some() };
+        let place = Place { at: at.clone(), written: written.protect.len(), bounded: response.0.is_some(), repeats };
         self.add(name.clone(), place, written.protect.clone(), &inner, found);
         Some(name.into())
     }
@@ -125,9 +131,10 @@ impl Writer {
                 found.error(problem.help("limit by key with a `rate_limit` filter of the route"));
             }
         }
-        self.places.insert(name.clone(), place);
         let steps = own.into_iter().chain(inner.iter().cloned());
-        self.document.pipelines.insert(name, PipelineOptions::from_iter(steps));
+        let pipeline = PipelineOptions { idempotent: place.repeats, ..PipelineOptions::from_iter(steps) };
+        self.places.insert(name.clone(), place);
+        self.document.pipelines.insert(name, pipeline);
     }
 
     /// Has the library check it all, and says where what it finds is written.
@@ -169,7 +176,7 @@ impl Writer {
         let rest = path.strip_prefix("pipelines.").unwrap_or(path);
         let named = |(name, _): &(&String, &Place)| {
             let rest = rest.strip_prefix(name.as_str());
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
         };
         let (name, place) = self.places.iter().find(named)?;
         let unwritten = place.written == 0;
@@ -177,6 +184,7 @@ impl Writer {
             return None;
         }
         let rest = &rest[name.len()..];
+        let rest = rest.strip_prefix(".steps").unwrap_or(rest);
         let index = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')?.0.parse::<usize>().ok());
         match index {
             // A step of the upstream does not go with those around it.
