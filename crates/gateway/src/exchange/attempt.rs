@@ -3,7 +3,7 @@
 use super::forward::{Forwarding, Way, count_failure};
 use super::hygiene;
 use super::pump::{Patience, Pump, PumpError, Waits};
-use super::verdict::{Lost, Reached};
+use super::verdict::{Lost, Reached, of_answer};
 use crate::balance::Ask;
 use crate::config::plan::HostField;
 use crate::fault::Fault;
@@ -16,6 +16,7 @@ use std::future::poll_fn;
 use std::mem::{replace, take};
 use std::task::{Context, Poll};
 use std::time::Instant;
+use tidegate_resilience::Verdict;
 use tidegate_wire::fields::Fields;
 use tidegate_wire::framing::BodyLength;
 use tidegate_wire::h1::HeadError;
@@ -44,8 +45,8 @@ pub(super) struct Answer {
     pub(super) ask: Ask,
 }
 
-/// Makes an attempt.
-pub(super) async fn run(forwarding: &RefCell<Forwarding<'_, '_>>, way: Way<'_>) -> Result<Answer, Lost> {
+/// Makes an attempt. The answer, where there is one, is in [`Forwarding::answer`]; what it means is returned.
+pub(super) async fn run(forwarding: &RefCell<Forwarding<'_, '_>>, way: Way<'_>) -> Result<Verdict, Lost> {
     let mut attempt = Running::begin(forwarding, way);
     attempt.lease(false).await?;
     let mut resends = 0;
@@ -85,6 +86,8 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         let mut shared = forwarding.borrow_mut();
         shared.active += 1;
         shared.needless = false;
+        // One that policies do not take for an answer, and its connection.
+        shared.answer = None;
         let now = shared.timer.now();
         let ask = Ask { tried: shared.tried, ..Ask::new(shared.key, now) };
         let head = take(&mut shared.exchange.scratch.response);
@@ -218,7 +221,7 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
     }
 
     /// The response head is there.
-    fn answered(mut self) -> Result<Answer, Lost> {
+    fn answered(mut self) -> Result<Verdict, Lost> {
         self.asked = false;
         let Some(lease) = self.lease.take() else { return Err(Fault::UpstreamClosed.into()) };
         let mut shared = self.forwarding.borrow_mut();
@@ -228,14 +231,16 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         shared.note(&self.upload, true);
         shared.exchange.context.now = now;
         shared.exchange.context.to_head = Some(elapsed);
-        drop(shared);
         let upstream = self.way.upstream;
         let status = self.head.status.as_u16();
         upstream.meter.answered(status, elapsed);
         lease.pool().witness().answered(status);
         upstream.observe(&self.ask, elapsed, now);
         let upload = replace(&mut self.upload, Pump::new(None, now));
-        Ok(Answer { lease, head: take(&mut self.head), upload, ask: self.ask })
+        let verdict = of_answer(&self.head);
+        shared.answer = Some(Answer { lease, head: take(&mut self.head), upload, ask: self.ask });
+        drop(shared);
+        Ok(verdict)
     }
 
     /// There will be none.

@@ -58,7 +58,7 @@ impl Exchange<'_> {
         head.fields.append("content-type", b"application/problem+json");
         head.fields.append("cache-control", b"no-store");
         if let Some(least) = fault.retry_after() {
-            let known = self.context.retry_after.map(|time| time.as_secs_f64().ceil() as u64);
+            let known = self.context.retry_after.map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0));
             let seconds = known.unwrap_or_default().max(least.into());
             head.fields.append("retry-after", seconds.to_string().as_bytes());
         }

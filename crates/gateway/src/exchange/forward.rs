@@ -17,10 +17,10 @@ use crate::upstream::Upstream;
 use http::StatusCode;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use tidegate_resilience::{Attempt, Call, Clock, Code, Composition, Error, Held, Operation, Rejection};
+use tidegate_resilience::{Attempt, Call, Clock, Code, Composition, Error, Held, Operation, Rejection, Verdict};
 use tidegate_wire::framing::BodyLength;
 use tidegate_wire::peer::Peer;
 
@@ -50,8 +50,11 @@ pub(super) struct Forwarding<'f, 'x> {
     pub(super) risked: bool,
     /// Whether some of the body was taken from the client and is not kept.
     pub(super) spent: bool,
-    /// How the attempts of a request may end without an end of their own: another was better, or nobody waits.
+    /// Whether attempts that are given up now are not needed: another was better, or nobody waits.
     pub(super) needless: bool,
+    /// What the attempt that was answered last has got. It stays here while policies decide: it is too large to be
+    /// handed from one to the next.
+    pub(super) answer: Option<Answer>,
     /// Whether the request may be sent twice.
     idempotent: bool,
 }
@@ -65,13 +68,15 @@ impl Exchange<'_> {
         self.prepare_forward();
         let _in_flight = upstream.meter.sent();
         let forwarding = RefCell::new(Forwarding::new(self, peer, timer, way, key));
-        let (answer, _held) = match protection {
-            None => (drive(&forwarding, attempt::run(&forwarding, way)).await?.map_err(|lost| lost.fault)?, None),
-            Some(protection) => {
-                let (answer, held) = protect(&forwarding, way, protection).await?;
-                (answer, Some(held))
+        let _held = match protection {
+            None => {
+                let attempt = pin!(attempt::run(&forwarding, way));
+                drive(&forwarding, attempt).await?.map_err(|lost| lost.fault)?;
+                None
             }
+            Some(protection) => Some(protect(&forwarding, way, protection).await?),
         };
+        let answer = forwarding.into_inner().answer.ok_or(Fault::UpstreamClosed)?;
         self.scratch.response = answer.head;
         self.context.received = answer.upload.moved;
         self.stick(upstream, &answer.ask);
@@ -90,19 +95,22 @@ async fn protect<'w>(
     forwarding: &RefCell<Forwarding<'_, '_>>,
     way: Way<'w>,
     protection: &'w Protection,
-) -> Result<(Answer, Held<&'w Composition>), Fault> {
+) -> Result<Held<&'w Composition>, Fault> {
     let call = forwarding.borrow().call(way.route);
     let attempts = Attempts { forwarding, begin: |_| attempt::run(forwarding, way) };
-    match drive(forwarding, protection.execute_call(call, attempts).holding()).await? {
-        Ok(answered) => Ok(answered),
+    let execution = pin!(protection.execute_call(call, attempts).holding());
+    match drive(forwarding, execution).await? {
+        Ok((_, held)) => Ok(held),
         Err(Error::Call(lost)) => Err(lost.fault),
         Err(Error::Rejected(rejection)) => Err(forwarding.borrow_mut().refused(&rejection)),
     }
 }
 
 /// Drives attempts for as long as the client waits for them.
-async fn drive<T>(forwarding: &RefCell<Forwarding<'_, '_>>, work: impl Future<Output = T>) -> Result<T, Fault> {
-    let mut work = pin!(work);
+async fn drive<T>(
+    forwarding: &RefCell<Forwarding<'_, '_>>,
+    mut work: Pin<&mut impl Future<Output = T>>,
+) -> Result<T, Fault> {
     let mut woken = false;
     poll_fn(|cx| {
         if std::mem::replace(&mut woken, true) {
@@ -125,7 +133,7 @@ struct Attempts<'a, 'f, 'x, B> {
 impl<B, F> Operation for Attempts<'_, '_, '_, B>
 where
     B: FnMut(Attempt) -> F,
-    F: Future<Output = Result<Answer, Lost>>,
+    F: Future<Output = Result<Verdict, Lost>>,
 {
     type Future = F;
 
@@ -165,6 +173,7 @@ impl<'f, 'x> Forwarding<'f, 'x> {
             risked: false,
             spent: false,
             needless: false,
+            answer: None,
             idempotent,
         }
     }

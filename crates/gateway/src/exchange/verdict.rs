@@ -1,6 +1,5 @@
 //! What the end of an attempt means to policies. The one table from answers and faults to their words.
 
-use super::attempt::Answer;
 use crate::fault::Fault;
 use crate::protection::ByAnswer;
 use http::StatusCode;
@@ -32,10 +31,10 @@ impl From<Fault> for Lost {
     }
 }
 
-impl Classify<Answer, Lost> for ByAnswer {
-    fn classify(&self, result: &Result<Answer, Lost>) -> Verdict {
+impl Classify<Verdict, Lost> for ByAnswer {
+    fn classify(&self, result: &Result<Verdict, Lost>) -> Verdict {
         match result {
-            Ok(answer) => of_answer(&answer.head),
+            Ok(verdict) => *verdict,
             Err(lost) if lost.reached == Reached::No => of_fault(lost.fault).unprocessed(),
             Err(lost) => of_fault(lost.fault),
         }
@@ -43,7 +42,7 @@ impl Classify<Answer, Lost> for ByAnswer {
 }
 
 /// An error of the client's is an answer as good as any. Statuses: RFC 9110 §15.6, RFC 6585 §4.
-fn of_answer(head: &ResponseHead) -> Verdict {
+pub(super) fn of_answer(head: &ResponseHead) -> Verdict {
     match head.status {
         StatusCode::TOO_MANY_REQUESTS => Verdict::overload(retry_after(head)),
         StatusCode::SERVICE_UNAVAILABLE => match retry_after(head) {

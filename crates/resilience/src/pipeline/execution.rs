@@ -39,6 +39,7 @@ pin_project! {
 }
 
 impl<'k, P: Deref<Target = Composition> + Clone, C, O: Operation> Execution<'k, P, C, O> {
+    #[inline]
     pub(super) fn new(composition: P, classifier: C, call: Call<'k>, operation: O) -> Self {
         let call = call.deadline(Deadline::current(&composition.clock));
         let run = Run::new(composition.clone(), 0, 0, Moment::NEVER);
@@ -48,6 +49,7 @@ impl<'k, P: Deref<Target = Composition> + Clone, C, O: Operation> Execution<'k, 
 
 impl<'k, P: Deref<Target = Composition> + Clone, C, O: Operation> Execution<'k, P, C, O> {
     /// The same call, whose result comes with its places in bulkheads and adaptive limits: see [`Held`].
+    #[inline]
     pub fn holding(self) -> Holding<'k, P, C, O> {
         Holding { execution: self, notes: Notes::new() }
     }

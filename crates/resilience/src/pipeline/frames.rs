@@ -66,6 +66,7 @@ pub(super) fn timed(note: &Ticket) -> (Moment, Moment) {
 }
 
 impl<P: Deref<Target = Composition> + Clone> Frames<P> {
+    #[inline]
     pub(super) fn new(composition: P, base: usize) -> Self {
         Self {
             composition,

@@ -137,6 +137,7 @@ enum Progress {
 
 impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
     /// A run that begins at the step `base`.
+    #[inline]
     pub(super) fn new(composition: P, base: usize, copy: u32, ceiling: Moment) -> Self {
         Self {
             frames: Frames::new(composition, base),
