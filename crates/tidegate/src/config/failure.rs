@@ -39,6 +39,26 @@ impl Failure {
         Self { at: self.at.or(Some(at)), ..self }
     }
 
+    /// A word where a map says more about it: `retry` for `retry: {}`.
+    pub(super) fn without_options(kind: &str) -> Self {
+        let kind = kind.escape_debug();
+        let help = Some(format!("write `{kind}: {{}}` for its defaults"));
+        Self { help, ..Self::new(format!("expected a map with one key, found the word `{kind}`")) }
+    }
+
+    /// A map that does not say what it is.
+    pub(super) fn without_kind(kinds: &'static [&'static str]) -> Self {
+        let help = format!("known here: {}", listed(kinds.iter().copied()));
+        Self { help: Some(help), ..Self::new("expected a map with one key, found an empty one".to_owned()) }
+    }
+
+    /// A map that says two things at once.
+    pub(super) fn several_kinds(first: &str, second: &str) -> Self {
+        let (first, second) = (first.escape_debug(), second.escape_debug());
+        let message = format!("`{second}` cannot stand in one map with `{first}`: it has one key only");
+        Self { help: Some("in a list, begin each with a `-` of its own".to_owned()), ..Self::new(message) }
+    }
+
     fn unknown(kind: &str, written: &str, known: &'static [&'static str]) -> Self {
         let meant = closest(written, known.iter().copied());
         let help = match meant {
