@@ -231,7 +231,7 @@ impl Kind<'_> {
             Written::Neither(found) => Err(Failure::invalid_type(*found, &"a map with one key")),
             Written::Map(entries) => match entries[..] {
                 [Entry { key, value, .. }] if self.kinds.contains(&key.as_str()) => Ok(*value),
-                [Entry { key, value, .. }] => Err(Failure::unknown_field(key, self.kinds).at(At::Key(*value))),
+                [Entry { key, value, .. }] => Err(Failure::unknown_kind(key, self.kinds).at(At::Key(*value))),
                 [] => Err(Failure::without_kind(self.kinds)),
                 [first, second, ..] => Err(Failure::several_kinds(&first.key, &second.key).at(At::Key(second.value))),
             },

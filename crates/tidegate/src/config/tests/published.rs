@@ -103,6 +103,17 @@ fn the_example_has_the_defaults_that_it_claims() {
     assert_eq!(shown.shutdown, default.shutdown);
     assert_eq!(shown.reload, default.reload);
     assert_eq!(shown.log, default.log);
+    let policies = "
+        listeners: [ { address: 127.0.0.1:0 } ]
+        policies:
+          database-breaker: { circuit_breaker: {} }
+          database-places: { bulkhead: {} }
+          measured-places: { adaptive: {} }
+          patient-retry: { retry: {} }
+          copy-of-slow: { hedge: {} }";
+    for (name, default) in yaml(policies).document.policies {
+        assert_eq!(shown.policies[&name], default, "{name}");
+    }
     let log = tidegate_gateway::config::document::AccessLog::default();
     assert_eq!(shown.access_log.0, Some(log));
 }
