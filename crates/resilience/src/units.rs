@@ -260,10 +260,13 @@ mod with_schema {
         }
 
         fn json_schema(_: &mut SchemaGenerator) -> Schema {
-            json_schema!({ "anyOf": [
-                { "type": "string", "pattern": r"^\d+(\.\d+)?%$" },
-                { "type": "number", "minimum": 0, "maximum": 1 },
-            ] })
+            json_schema!({
+                "anyOf": [
+                    { "type": "string", "pattern": r"^\d+(\.\d+)?%$" },
+                    { "type": "number", "minimum": 0, "maximum": 1 },
+                ],
+                "x-kind": "share",
+            })
         }
     }
 
@@ -280,7 +283,11 @@ mod with_schema {
         }
 
         fn json_schema(_: &mut SchemaGenerator) -> Schema {
-            json_schema!({ "type": "string", "pattern": r"^\d+(\.\d+)?(us|ms|s|m|h|d)$" })
+            json_schema!({
+                "type": "string",
+                "pattern": r"^\d+(\.\d+)?(us|ms|s|m|h|d)$",
+                "x-kind": "time",
+            })
         }
     }
 

@@ -138,26 +138,24 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         visitor.visit_some(self)
     }
 
-    /// Words are taken as they are written, so that `1.2` need not be quoted where it is one of several words. A kind
-    /// that has options is a map with one entry.
+    /// One of several kinds: a word, or a map with one entry where there is more to say. Words are taken as they are
+    /// written, so that `1.2` need not be quoted where it is one of them.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        kinds: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Failure> {
-        match &self.tree.node(self.id).value {
-            Value::Scalar(scalar) if scalar.text.is_empty() => Err(Failure::invalid_type(Unexpected::Unit, &"a word")),
-            Value::Scalar(scalar) => visitor.visit_enum(word(&scalar.text)),
-            Value::Sequence(_) => Err(Failure::invalid_type(Unexpected::Seq, &"a word")),
-            Value::Map(_) => match self.tree.entries(self.id).collect::<Vec<_>>()[..] {
-                [entry] => visitor.visit_enum(Kind { tree: self.tree, entry }),
-                [] => Err(Failure::custom("is empty: expected one entry, its kind")),
-                [_, second, ..] => {
-                    Err(Failure::custom("a second entry: one is all there can be").at(At::Key(second.value)))
-                }
-            },
-        }
+        let neither = |found| Kind { tree: self.tree, kinds, written: Written::Neither(found) };
+        visitor.visit_enum(match &self.tree.node(self.id).value {
+            Value::Scalar(scalar) if scalar.text.is_empty() => neither(Unexpected::Unit),
+            Value::Scalar(scalar) => Kind { tree: self.tree, kinds, written: Written::Word(&scalar.text) },
+            Value::Sequence(_) => neither(Unexpected::Seq),
+            Value::Map(_) => {
+                let entries: Vec<_> = self.tree.entries(self.id).collect();
+                Kind { tree: self.tree, kinds, written: Written::Map(entries) }
+            }
+        })
     }
 
     /// A list is never a map without its keys, though derived visitors would take it.
@@ -190,49 +188,80 @@ fn word(text: &str) -> StrDeserializer<'_, Failure> {
     text.into_deserializer()
 }
 
-/// A map whose only entry is a kind and its options.
+/// One of several kinds, as it is written.
 struct Kind<'t> {
     tree: &'t Tree,
-    entry: &'t Entry,
+    kinds: &'static [&'static str],
+    written: Written<'t>,
 }
 
-impl<'t, 'de> EnumAccess<'de> for Kind<'t> {
-    type Error = Failure;
-    type Variant = Options<'t>;
+enum Written<'t> {
+    Word(&'t str),
+    Map(Vec<&'t Entry>),
+    Neither(Unexpected<'t>),
+}
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Options<'t>), Failure> {
-        let kind = seed.deserialize(word(&self.entry.key));
-        let kind = kind.map_err(|failure| failure.at(At::Key(self.entry.value)))?;
-        Ok((kind, Options { tree: self.tree, id: self.entry.value }))
+impl<'de> EnumAccess<'de> for Kind<'_> {
+    type Error = Failure;
+    type Variant = Self;
+
+    /// Where no kind is written, the first one says what should be: a word or a map.
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Failure> {
+        let kind = match &self.written {
+            Written::Word(kind) => kind,
+            Written::Map(entries) => match entries[..] {
+                [entry] if self.kinds.contains(&entry.key.as_str()) => entry.key.as_str(),
+                _ => self.first(),
+            },
+            Written::Neither(_) => self.first(),
+        };
+        Ok((seed.deserialize(word(kind))?, self))
     }
 }
 
-/// The options of a kind.
-struct Options<'t> {
-    tree: &'t Tree,
-    id: NodeId,
+impl Kind<'_> {
+    fn first(&self) -> &'static str {
+        self.kinds.first().copied().unwrap_or_default()
+    }
+
+    /// The value of the one entry of the map that a kind with options is written as.
+    fn options(&self) -> Result<NodeId, Failure> {
+        match &self.written {
+            Written::Word(kind) => Err(Failure::without_options(kind)),
+            Written::Neither(found) => Err(Failure::invalid_type(*found, &"a map with one key")),
+            Written::Map(entries) => match entries[..] {
+                [Entry { key, value, .. }] if self.kinds.contains(&key.as_str()) => Ok(*value),
+                [Entry { key, value, .. }] => Err(Failure::unknown_kind(key, self.kinds).at(At::Key(*value))),
+                [] => Err(Failure::without_kind(self.kinds)),
+                [first, second, ..] => Err(Failure::several_kinds(&first.key, &second.key).at(At::Key(second.value))),
+            },
+        }
+    }
 }
 
-impl<'de> VariantAccess<'de> for Options<'_> {
+impl<'de> VariantAccess<'de> for Kind<'_> {
     type Error = Failure;
 
     fn unit_variant(self) -> Result<(), Failure> {
-        Err(Failure::custom("has no options: write the word alone").at(At::Value(self.id)))
+        match self.written {
+            Written::Word(_) => Ok(()),
+            Written::Map(_) => Err(Failure::invalid_type(Unexpected::Map, &"a word")),
+            Written::Neither(found) => Err(Failure::invalid_type(found, &"a word")),
+        }
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Failure> {
-        let value = seed.deserialize(NodeDeserializer::new(self.tree, self.id));
-        value.map_err(|failure| failure.at(At::Value(self.id)))
+        let id = self.options()?;
+        seed.deserialize(NodeDeserializer::new(self.tree, id)).map_err(|failure| failure.at(At::Value(id)))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Failure> {
-        let value = NodeDeserializer::new(self.tree, self.id).deserialize_any(visitor);
-        value.map_err(|failure| failure.at(At::Value(self.id)))
+        let id = self.options()?;
+        NodeDeserializer::new(self.tree, id).deserialize_any(visitor).map_err(|failure| failure.at(At::Value(id)))
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Failure> {
-        let value = NodeDeserializer::new(self.tree, self.id).deserialize_struct("", fields, visitor);
-        value.map_err(|failure| failure.at(At::Value(self.id)))
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Failure> {
+        self.tuple_variant(0, visitor)
     }
 }
 

@@ -39,6 +39,36 @@ impl Failure {
         Self { at: self.at.or(Some(at)), ..self }
     }
 
+    /// A word where a map says more about it: `retry` for `retry: {}`.
+    pub(super) fn without_options(kind: &str) -> Self {
+        let kind = kind.escape_debug();
+        let help = Some(format!("write `{kind}: {{}}` for its defaults"));
+        Self { help, ..Self::new(format!("expected a map with one key, found the word `{kind}`")) }
+    }
+
+    /// A map that says that it is something unknown. What was meant may as well be the first of all kinds: without any,
+    /// the map would look empty.
+    pub(super) fn unknown_kind(written: &str, kinds: &'static [&'static str]) -> Self {
+        let failure = Self::unknown("key", written, kinds);
+        Self { meant: failure.meant.or(kinds.first().copied()), ..failure }
+    }
+
+    /// A map that does not say what it is.
+    pub(super) fn without_kind(kinds: &'static [&'static str]) -> Self {
+        let help = format!("known here: {}", listed(kinds.iter().copied()));
+        Self { help: Some(help), ..Self::new("expected a map with one key, found an empty one".to_owned()) }
+    }
+
+    /// A map that says two things at once.
+    pub(super) fn several_kinds(first: &str, second: &str) -> Self {
+        let (first, second) = (first.escape_debug(), second.escape_debug());
+        let message = format!("`{second}` cannot stand beside `{first}`: this map has one key");
+        Self {
+            help: Some("leave one out; in a list, begin each with a `-` of its own".to_owned()),
+            ..Self::new(message)
+        }
+    }
+
     fn unknown(kind: &str, written: &str, known: &'static [&'static str]) -> Self {
         let meant = closest(written, known.iter().copied());
         let help = match meant {
@@ -101,7 +131,10 @@ fn described(expected: &dyn Expected) -> String {
         "a boolean" => "`true` or `false`".to_owned(),
         "a sequence" => "a list".to_owned(),
         "i32" => format!("a whole number from {} to {}", i32::MIN, i32::MAX),
+        "u32" => "a whole number".to_owned(),
+        "f64" => "a number".to_owned(),
         wanted if wanted.starts_with("struct ") => "a map".to_owned(),
+        wanted if wanted.starts_with("internally tagged enum ") => "a map".to_owned(),
         _ => wanted,
     }
 }

@@ -113,7 +113,7 @@ impl Reader {
         }
         let own = self.tree.path_of(id);
         let path = rest.iter().fold(own, |path, step| path.join(step.clone()));
-        let help = problem.help.or_else(|| self.advice(id, names?.0));
+        let help = problem.help.or_else(|| self.advice(id, names?));
         let span = self.tree.pointer(id);
         let diagnostic = Diagnostic::error(&self.source, span, problem.message).path(path);
         Some(match help {
@@ -140,13 +140,13 @@ impl Reader {
         }
     }
 
-    /// Which of the names in a map was meant by one that is not there.
-    fn advice(&self, written: NodeId, names: NodeId) -> Option<String> {
-        let names = || self.tree.keys(names);
+    /// Which of the names in a map was meant by one that is not there. Where there is no such map, none was.
+    fn advice(&self, written: NodeId, (names, rest): (NodeId, &[Step])) -> Option<String> {
+        let names = || self.tree.keys(names).take(if rest.is_empty() { usize::MAX } else { 0 });
         let meant = closest(self.tree.text_of(written)?, names());
-        Some(match meant {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("known: {}", listed(names().take(10))),
-        })
+        match meant {
+            Some(meant) => Some(format!("did you mean `{meant}`?")),
+            None => names().next().map(|_| format!("known: {}", listed(names().take(10)))),
+        }
     }
 }

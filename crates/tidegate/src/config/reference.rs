@@ -1,10 +1,13 @@
 //! The reference document, written from the JSON Schema and so from the comments on the options themselves.
 
+mod shape;
+
 use std::fmt::Write;
 
 use serde_json::Value;
 
 use super::schema;
+use shape::{anchor, default, fixed, kinds, scalar, sentence, tag, words};
 
 const INTRODUCTION: &str = "\
 # Configuration reference
@@ -26,11 +29,30 @@ error, and so is a key without a value.
 `tidegate validate FILE` reports everything that is wrong with a file at once.
 ";
 
+/// What is said of policies before their options.
+const POLICIES: &str = "
+## Policies
+
+A policy is written as a map with one key: its kind. `protect` is a list of such maps, outermost first; `policies` gives
+names to some of them, and `use` puts a named one into a list. What is called a pipeline below is here the `protect` of
+an upstream: `use: app/retry` is the retry of the upstream `app`. [Protection](protection.md) says what each is for.
+
+A time may be written with more units than elsewhere, and with a fraction: `250us`, `1.5s`, `7d`. A share is written
+`50%`, `12.5%` or `0.5`.
+
+| kind | value | meaning |
+|---|---|---|";
+
+/// The definitions that are the section about policies, wherever they stand.
+const POLICY: [&str; 2] = ["StepOptions", "PolicyOptions"];
+
 /// The reference document, in Markdown.
 pub fn reference() -> String {
     let schema = schema();
-    let mut writer = Writer { definitions: &schema["$defs"], text: INTRODUCTION.to_owned() };
-    writer.section("", &schema);
+    let definitions = &schema["$defs"];
+    let mut writer = Writer { definitions, text: INTRODUCTION.to_owned() };
+    writer.section("##", "", &schema);
+    writer.policies(&definitions[POLICY[0]]);
     writer.text
 }
 
@@ -41,31 +63,66 @@ struct Writer<'s> {
 
 impl<'s> Writer<'s> {
     /// A table of the options of one map, and below it the sections of the maps in it.
-    fn section(&mut self, path: &str, map: &'s Value) {
+    fn section(&mut self, level: &str, path: &str, map: &'s Value) {
         let title = match path {
             "" => "The top level".to_owned(),
             path => format!("`{path}`"),
         };
-        self.line(&format!("\n## {title}\n\n{}\n", sentence(map)));
-        self.line("| option | value | default | meaning |");
-        self.line("|---|---|---|---|");
-        let Some(options) = map["properties"].as_object() else {
-            return;
-        };
+        self.line(&format!("\n{level} {title}\n\n{}", sentence(map)));
         let mut below = Vec::new();
-        for (name, option) in options {
+        match tag(map) {
+            Some(tag) => {
+                for choice in map["oneOf"].as_array().into_iter().flatten() {
+                    let kind = fixed(choice, tag).unwrap_or_default();
+                    self.line(&format!("\nWith `{tag}: {kind}`: {}", sentence(choice)));
+                    below.extend(self.options(path, choice));
+                }
+            }
+            None => below = self.options(path, map),
+        }
+        for (path, map) in below {
+            self.section(level, &path, map);
+        }
+    }
+
+    /// The table. What it returns are the maps in it, with their paths.
+    fn options(&mut self, path: &str, map: &'s Value) -> Vec<(String, &'s Value)> {
+        self.line("\n| option | value | default | meaning |");
+        self.line("|---|---|---|---|");
+        let mut below = Vec::new();
+        for (name, option) in map["properties"].as_object().into_iter().flatten() {
+            // A heading has said it.
+            if option["const"].is_string() {
+                continue;
+            }
             let place = match path {
                 "" => name.clone(),
                 path => format!("{path}.{name}"),
             };
             let value = self.value(&place, option);
-            let default = default(name, option, map);
+            let default = default(name, option, self.resolved(option), map);
             let meaning = self.meaning(option);
             self.line(&format!("| `{name}` | {value} | {default} | {meaning} |"));
             below.extend(self.map_in(place, option));
         }
-        for (path, map) in below {
-            self.section(&path, map);
+        below
+    }
+
+    /// All kinds of policies, and a section for each. Kinds with the same options share one.
+    fn policies(&mut self, steps: &'s Value) {
+        self.line(POLICIES);
+        let mut written: Vec<(&str, &Value)> = Vec::new();
+        for (kind, options, choice) in kinds(steps).unwrap_or_default() {
+            let own = self.resolved(options);
+            let same = written.iter().find(|(_, other)| std::ptr::eq(*other, own));
+            let value = self.value(same.map_or(kind, |(first, _)| first), options);
+            if same.is_none() && own["properties"].is_object() {
+                written.push((kind, own));
+            }
+            self.line(&format!("| `{kind}` | {value} | {} |", sentence(choice)));
+        }
+        for (kind, options) in written {
+            self.section("###", kind, options);
         }
     }
 
@@ -76,14 +133,13 @@ impl<'s> Writer<'s> {
 
     /// What a reference points to, or the schema itself.
     fn resolved(&self, schema: &'s Value) -> &'s Value {
-        let name = schema["$ref"].as_str().and_then(|name| name.rsplit('/').next());
-        name.map_or(schema, |name| &self.definitions[name])
+        definition(schema).map_or(schema, |name| &self.definitions[name])
     }
 
     /// The map that an option holds, by itself, in a list or under names, and the path of its options.
     fn map_in(&self, path: String, option: &'s Value) -> Option<(String, &'s Value)> {
         let own = self.resolved(option);
-        if own["properties"].is_object() {
+        if own["properties"].is_object() || tag(own).is_some() {
             return Some((path, own));
         }
         if own["items"].is_object() {
@@ -98,20 +154,31 @@ impl<'s> Writer<'s> {
 
     /// What may be written for an option.
     fn value(&self, path: &str, option: &'s Value) -> String {
+        if definition(option).is_some_and(|name| POLICY.contains(&name)) {
+            return "[policy](#policies)".to_owned();
+        }
         let own = self.resolved(option);
+        if own["x-kind"].is_string() {
+            return scalar(own);
+        }
         if let Some(choices) = own["anyOf"].as_array() {
             let choices: Vec<_> = choices.iter().map(|choice| self.value(path, choice)).collect();
             return choices.join(", or ");
         }
-        if own["properties"].is_object() {
+        if own["properties"].is_object() || tag(own).is_some() {
             return format!("[map](#{})", anchor(path));
+        }
+        if let Some(kinds) = kinds(own) {
+            let entry = |(kind, value, _): &(&str, &'s Value, _)| format!("`{kind}:` {}", self.value(path, value));
+            let entries: Vec<_> = kinds.iter().map(entry).collect();
+            return format!("map with {}", entries.join(", or "));
         }
         if let Some(words) = words(own) {
             let words: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
             return words.join(", ");
         }
-        if own["const"].is_string() {
-            return shown(&own["const"]);
+        if let Some(word) = own["const"].as_str() {
+            return format!("`{word}`");
         }
         if own["items"].is_object() {
             return format!("list of: {}", self.value(&format!("{path}[]"), &own["items"]));
@@ -127,65 +194,16 @@ impl<'s> Writer<'s> {
         let mut meaning = sentence(option);
         let own = self.resolved(option);
         let choices = own["anyOf"].as_array().into_iter().flatten().map(|choice| self.resolved(choice));
-        for (word, about) in std::iter::once(own).chain(choices).filter_map(words).flatten() {
+        let kinds = kinds(own).into_iter().flatten().map(|(kind, _, choice)| (kind, sentence(choice)));
+        let words = std::iter::once(own).chain(choices).filter_map(words).flatten();
+        for (word, about) in words.chain(kinds) {
             let _ = write!(meaning, " `{word}`: {about}");
         }
         meaning
     }
 }
 
-/// The words of an enumeration, each with what it means.
-fn words(schema: &Value) -> Option<Vec<(&str, String)>> {
-    schema["oneOf"].as_array()?.iter().map(word).collect()
-}
-
-fn word(choice: &Value) -> Option<(&str, String)> {
-    Some((choice["const"].as_str()?, sentence(choice)))
-}
-
-fn scalar(schema: &Value) -> String {
-    let range = schema["x-range"].as_str().unwrap_or("any");
-    match (schema["x-kind"].as_str(), schema["type"].as_str()) {
-        (Some(kind), _) => format!("{kind}, {range}"),
-        (None, Some("boolean")) => "`true`, `false`".to_owned(),
-        (None, Some("integer")) => match (&schema["minimum"], &schema["maximum"]) {
-            (Value::Number(min), Value::Number(max)) => format!("{min} to {max}"),
-            _ => "whole number".to_owned(),
-        },
-        // A map without options.
-        (None, Some("object")) => "`{}`".to_owned(),
-        _ => "text".to_owned(),
-    }
-}
-
-/// The default of an option, or that it has to be written.
-fn default(name: &str, option: &Value, map: &Value) -> String {
-    let required = map["required"].as_array().is_some_and(|keys| keys.iter().any(|key| key == name));
-    match &option["default"] {
-        _ if required => "required".to_owned(),
-        Value::Null if sentence(option).contains("Default: ") => "in the text".to_owned(),
-        Value::Null => "none".to_owned(),
-        Value::Object(map) if !map.is_empty() => "as below".to_owned(),
-        value => shown(value),
-    }
-}
-
-fn shown(value: &Value) -> String {
-    match value {
-        Value::String(text) if text.is_empty() => "`\"\"`".to_owned(),
-        Value::String(text) => format!("`{text}`"),
-        value => format!("`{value}`"),
-    }
-}
-
-/// A description on one line.
-fn sentence(schema: &Value) -> String {
-    let description = schema["description"].as_str().unwrap_or_default();
-    description.replace('\n', " ").replace('|', "\\|")
-}
-
-/// The anchor that readers of Markdown derive from a heading.
-fn anchor(heading: &str) -> String {
-    let kept = |c: &char| c.is_alphanumeric() || matches!(c, '_' | '-');
-    heading.to_lowercase().chars().filter(kept).collect()
+/// The name of the definition that a reference points to.
+fn definition(schema: &Value) -> Option<&str> {
+    schema["$ref"].as_str()?.rsplit('/').next()
 }

@@ -56,6 +56,12 @@ upstreams:
     endpoints: [ "10.0.0.1:${PORT}", { address: "app.test:80", weight: 3 } ]
     tls: {}
     timeouts: { response: off, connect: 250ms }
+    protect:
+      - timeout: { total: 2s, attempt: 0.5s }
+      - retry: { attempts: ${WORKERS}, backoff: { strategy: constant, delay: 10ms } }
+      - use: db
+policies:
+  db: { circuit_breaker: { failure_rate: 0.25, consecutive_failures: off } }
 routes:
   - match: { host: "*.example.test", path: "/users/{id}", method: GET, header: { x-n: "1" } }
     upstream: app
@@ -75,9 +81,15 @@ const JSON: &str = r#"{
     "app": {
       "endpoints": ["10.0.0.1:${PORT}", { "address": "app.test:80", "weight": 3 }],
       "tls": {},
-      "timeouts": { "response": "off", "connect": "250ms" }
+      "timeouts": { "response": "off", "connect": "250ms" },
+      "protect": [
+        { "timeout": { "total": "2s", "attempt": "0.5s" } },
+        { "retry": { "attempts": "${WORKERS}", "backoff": { "strategy": "constant", "delay": "10ms" } } },
+        { "use": "db" }
+      ]
     }
   },
+  "policies": { "db": { "circuit_breaker": { "failure_rate": 0.25, "consecutive_failures": "off" } } },
   "routes": [
     {
       "match": { "host": "*.example.test", "path": "/users/{id}", "method": "GET", "header": { "x-n": "1" } },
@@ -101,6 +113,15 @@ endpoints = ["10.0.0.1:${PORT}", { address = "app.test:80", weight = 3 }]
 tls = {}
 timeouts.response = "off"
 timeouts.connect = "250ms"
+protect = [
+  { timeout = { total = "2s", attempt = "0.5s" } },
+  { retry = { attempts = "${WORKERS}", backoff = { strategy = "constant", delay = "10ms" } } },
+  { use = "db" },
+]
+
+[policies.db.circuit_breaker]
+failure_rate = 0.25
+consecutive_failures = "off"
 
 [[routes]]
 upstream = "app"

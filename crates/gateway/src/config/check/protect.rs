@@ -156,22 +156,25 @@ impl Writer {
     fn located(&self, problems: &[resilience::Problem]) -> Vec<Problem> {
         let mut seen = HashSet::new();
         let located = problems.iter().filter_map(|problem| {
-            let at = self.place(&problem.path, problem.lint)?;
+            let (at, help) = self.place(&problem.path, problem.lint)?;
             let code = problem.lint.map(|lint| format!(" [{}]", lint.name())).unwrap_or_default();
-            Some(Problem::new(at, format!("{}{code}", problem.message)))
+            let located = Problem { help, ..Problem::new(at, format!("{}{code}", problem.message)) };
+            // What is wrong with a `use` is that nothing has the name.
+            let unknown = problem.lint.is_none() && problem.path.ends_with(".use");
+            Some(if unknown { located.refers_to(DocumentPath::root().key("policies")) } else { located })
         });
         located.filter(|problem| seen.insert((problem.path.clone(), problem.message.clone()))).collect()
     }
 
-    /// The place of what the library calls `pipelines.app[2].retry.attempts` or `policies.db.bulkhead.queue`. `None` for
-    /// what is not so here.
-    fn place(&self, path: &str, lint: Option<Lint>) -> Option<DocumentPath> {
+    /// The place of what the library calls `pipelines.app[2].retry.attempts` or `policies.db.bulkhead.queue`, and what
+    /// to know about it. `None` for what is not so here.
+    fn place(&self, path: &str, lint: Option<Lint>) -> Option<(DocumentPath, Option<String>)> {
         if let Some(rest) = path.strip_prefix("policies.") {
             let mut names = self.document.policies.keys();
             let name = names.find(|name| rest.strip_prefix(*name).is_some_and(|rest| rest.starts_with('.')));
             let name = name.map_or(rest, String::as_str);
             let at = DocumentPath::root().key("policies").key(name);
-            return Some(below(at, rest.strip_prefix(name).unwrap_or_default()));
+            return Some((below(at, rest.strip_prefix(name).unwrap_or_default()), None));
         }
         let rest = path.strip_prefix("pipelines.").unwrap_or(path);
         let named = |(name, _): &(&String, &Place)| {
@@ -180,7 +183,13 @@ impl Writer {
         };
         let (name, place) = self.places.iter().find(named)?;
         let unwritten = place.written == 0;
-        if lint.is_some() && (unwritten || (place.bounded && lint == Some(Lint::RetryWithoutTimeout))) {
+        let needless = match lint {
+            Some(Lint::RetryWithoutTimeout) => place.bounded,
+            // Which requests are is known of each of them.
+            Some(Lint::HedgeNotIdempotent) => true,
+            _ => false,
+        };
+        if lint.is_some() && (unwritten || needless) {
             return None;
         }
         let rest = &rest[name.len()..];
@@ -188,8 +197,11 @@ impl Writer {
         let index = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')?.0.parse::<usize>().ok());
         match index {
             // A step of the upstream does not go with those around it.
-            Some(index) if index >= place.written => Some(place.at.clone()),
-            _ => Some(below(place.at.clone(), rest)),
+            Some(index) if index >= place.written => Some((
+                place.at.clone(),
+                Some("the policies of the upstream stand inside those of the route".to_owned()),
+            )),
+            _ => Some((below(place.at.clone(), rest), None)),
         }
     }
 }

@@ -57,9 +57,9 @@ pub struct Upstream {
     #[serde(default = "outlier")]
     pub outlier: OrOff<Outlier>,
 
-    /// Policies around requests to the upstream, outermost first. Left out, a request that failed is sent once more, to
-    /// another endpoint where there is one: where it may be sent twice, and as long as such requests are less than 10%
-    /// of all. `[]` is no policies.
+    /// Policies around requests to the upstream, outermost first; `[]` for none. Default: a retry that sends a request
+    /// that failed once more, to another endpoint where there is one: if it may be sent twice, and while such requests
+    /// are less than 10% of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protect: Option<Vec<StepOptions>>,
 

@@ -203,6 +203,133 @@ fn mistakes_in_a_balance_are_said_at_their_place() {
 }
 
 #[test]
+fn mistakes_in_policies_are_said_at_their_place() {
+    let whole = "expected a whole number, found";
+    let time = "expected a duration such as `500ms`, `2s`, `5m` or `1h`, found";
+    let share = "expected a share from 0% to 100%, or from 0 to 1, found";
+    let kinds = "`rate_limit`, `keyed_rate_limit`, `circuit_breaker`, `bulkhead`, `adaptive`, `timeout`, `retry`, \
+                 `hedge`, `chaos`";
+    let before = "listeners: [ { address: 127.0.0.1:0 } ]\nupstreams:\n  app:\n    protect:\n    - ";
+    let after = "    endpoints: [ app:80 ]\npolicies: { db: { circuit_breaker: {} } }\nroutes: [ { upstream: app } ]\n";
+    for (step, expected) in [
+        ("retyr: { attempts: 3 }", "5:7 [0].retyr: unknown key `retyr` | did you mean `retry`?".to_owned()),
+        ("pause: {}", format!("5:7 [0].pause: unknown key `pause` | known here: `use`, {kinds}")),
+        (
+            "retry: { atempts: 3 }",
+            "5:16 [0].retry.atempts: unknown key `atempts` | did you mean `attempts`?".to_owned(),
+        ),
+        ("retry: { attempts: 0 }", "5:26 [0].retry.attempts: must be from 1 to 100".to_owned()),
+        ("retry: { attempts: many }", format!("5:26 [0].retry.attempts: {whole} `many`")),
+        ("bulkhead: { queue: -1 }", format!("5:26 [0].bulkhead.queue: {whole} the number `-1`")),
+        ("timeout: { total: 2 }", format!("5:25 [0].timeout.total: {time} the number `2`")),
+        ("timeout: { total: 2 minutes }", format!("5:25 [0].timeout.total: {time} `2 minutes`")),
+        (
+            "circuit_breaker: { failure_rate: 50 }",
+            format!("5:40 [0].circuit_breaker.failure_rate: {share} the number `50`"),
+        ),
+        (
+            "circuit_breaker: { window: { time: 10s, calls: 5 } }",
+            "5:47 [0].circuit_breaker.window.calls: `calls` cannot stand beside `time`: this map has one key \
+             | leave one out; in a list, begin each with a `-` of its own"
+                .to_owned(),
+        ),
+        ("use: bd", "5:12 [0].use: there is no policy `bd` | did you mean `db`?".to_owned()),
+        ("use: other", "5:12 [0].use: there is no policy `other` | known: `db`".to_owned()),
+        (
+            "retry",
+            "5:7 [0]: expected a map with one key, found the word `retry` | write `retry: {}` for its defaults".to_owned(),
+        ),
+        ("retry:", "5:12 [0].retry: expected a map, found nothing | write a value, or leave the key out".to_owned()),
+        ("{}", format!("5:7 [0]: expected a map with one key, found an empty one | known here: `use`, {kinds}")),
+        ("[retry]", "5:7 [0]: expected a map with one key, found a list".to_owned()),
+        (
+            "keyed_rate_limit: { token_bucket: { rate: 1 } }",
+            "5:7 [0]: nothing here says what the key of a request is | limit by key with a `rate_limit` filter of the route"
+                .to_owned(),
+        ),
+        (
+            "retry: {}\n    - retry: { attempts: 2 }",
+            "6:7 [1]: a retry inside a retry makes up to 6 attempts of one call [nested_retries]".to_owned(),
+        ),
+        (
+            "use: db\n    - use: db",
+            "6:7 [1]: circuit_breaker(db) stands here twice and would count every call twice [same_policy_twice]".to_owned(),
+        ),
+    ] {
+        let text = format!("{before}{step}\n{after}");
+        let found = errors(&text, Format::Yaml);
+        let found: Vec<_> = found.iter().map(|error| error.replace("upstreams.app.protect", "")).collect();
+        assert_eq!(found, [expected], "{text}");
+    }
+}
+
+#[test]
+fn mistakes_in_policies_that_have_names_are_said_once() {
+    for (policies, expected) in [
+        (
+            "{ db: { circuit_breaker: { probes: 0 } } }",
+            "2:46 policies.db.circuit_breaker.probes: must be from 1 to 1000",
+        ),
+        (
+            "{ db: { circuit_braker: {} } }",
+            "2:19 policies.db.circuit_braker: unknown key `circuit_braker` | did you mean `circuit_breaker`?",
+        ),
+        (
+            "{ db: { bulkhead: {} }, \"a b\": { retry: {} } }",
+            "2:35 policies.\"a b\": `a b` is not a name | take letters, digits, `-`, `_` and `.`, 128 of them at most",
+        ),
+    ] {
+        let text = format!(
+            "listeners: [ {{ address: 127.0.0.1:0 }} ]\npolicies: {policies}\nroutes: [ {{ upstream: app }} ]\n\
+             upstreams: {{ app: {{ endpoints: [ app:80 ], protect: [ use: db ] }} }}\n"
+        );
+        assert_eq!(errors(&text, Format::Yaml), [expected], "{text}");
+    }
+}
+
+#[test]
+fn policies_of_a_route_and_of_its_upstream_must_go_together() {
+    let document = |upstream: &str, route: &str| {
+        format!(
+            "listeners: [ {{ address: 127.0.0.1:0 }} ]\nupstreams: {{ app: {{ endpoints: [ app:80 ], {upstream} }} }}\n\
+             routes:\n- upstream: app\n  protect: [ {route} ]\n"
+        )
+    };
+    assert_eq!(
+        errors(&document("protect: [ retry: {} ]", "retry: {}"), Format::Yaml),
+        ["5:3 routes[0].protect: a retry inside a retry makes up to 9 attempts of one call [nested_retries] \
+          | the policies of the upstream stand inside those of the route"]
+    );
+    // The retry that an upstream has by default gives way.
+    assert_eq!(errors(&document("replay: 0", "retry: {}"), Format::Yaml), [""; 0]);
+    let nowhere = document("replay: 0", "retry: {}").replace("- upstream: app", "- respond: { status: 200 }");
+    assert_eq!(
+        errors(&nowhere, Format::Yaml),
+        ["5:3 routes[0].protect: protects nothing: the route does not forward to an upstream"]
+    );
+}
+
+#[test]
+fn a_retry_that_nothing_bounds_is_a_warning() {
+    let document = |response: &str, step: &str| {
+        let loaded = yaml(&format!(
+            "listeners: [ {{ address: 127.0.0.1:0 }} ]\nroutes: [ {{ upstream: app }} ]\n\
+             upstreams: {{ app: {{ endpoints: [ app:80 ], timeouts: {{ response: {response} }},\n  \
+             protect: [ {step} ] }} }}\n"
+        ));
+        lines(&loaded.warnings)
+    };
+    assert_eq!(
+        document("off", "retry: {}"),
+        ["4:14 upstreams.app.protect[0]: nothing ends an attempt that hangs, and so it is never tried again \
+          [retry_without_timeout]"]
+    );
+    assert_eq!(document("60s", "retry: {}"), [""; 0]);
+    // The gateway only copies requests that may be sent twice.
+    assert_eq!(document("60s", "hedge: {}"), [""; 0]);
+}
+
+#[test]
 fn all_mistakes_are_said_at_once_in_the_order_of_the_text() {
     let text = "\
 workers: 500

@@ -103,6 +103,17 @@ fn the_example_has_the_defaults_that_it_claims() {
     assert_eq!(shown.shutdown, default.shutdown);
     assert_eq!(shown.reload, default.reload);
     assert_eq!(shown.log, default.log);
+    let policies = "
+        listeners: [ { address: 127.0.0.1:0 } ]
+        policies:
+          database-breaker: { circuit_breaker: {} }
+          database-places: { bulkhead: {} }
+          measured-places: { adaptive: {} }
+          patient-retry: { retry: {} }
+          copy-of-slow: { hedge: {} }";
+    for (name, default) in yaml(policies).document.policies {
+        assert_eq!(shown.policies[&name], default, "{name}");
+    }
     let log = tidegate_gateway::config::document::AccessLog::default();
     assert_eq!(shown.access_log.0, Some(log));
 }
@@ -119,11 +130,11 @@ fn every_link_of_the_reference_leads_to_a_section() {
     let kept = |c: &char| c.is_alphanumeric() || matches!(c, '_' | '-');
     let sections: BTreeSet<String> = text
         .lines()
-        .filter_map(|line| line.strip_prefix("## "))
+        .filter_map(|line| line.trim_start_matches('#').strip_prefix(' ').filter(|_| line.starts_with("##")))
         .map(|title| title.to_lowercase().chars().filter(kept).collect())
         .collect();
     let links: Vec<_> = text.split("](#").skip(1).filter_map(|rest| rest.split(')').next()).collect();
-    assert!(links.len() > 20);
+    assert!(links.len() > 20 && links.contains(&"policies") && links.contains(&"retrybackoff"));
     for link in links {
         assert!(sections.contains(link), "{link}");
     }
