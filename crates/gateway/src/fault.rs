@@ -52,6 +52,8 @@ pub enum Fault {
     UpstreamTimeout,
     /// The request took longer than its route allows.
     TotalTimeout,
+    /// The upstream answered, with a status for which a fallback was to stand in.
+    UpstreamStatus,
     /// A policy of the route did not let it through.
     Protected(Code),
 }
@@ -75,9 +77,11 @@ impl Fault {
             Self::Protected(code) => {
                 StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
             }
-            Self::Connect | Self::UpstreamClosed | Self::UpstreamRefused(_) | Self::UpstreamProtocol => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Connect
+            | Self::UpstreamClosed
+            | Self::UpstreamRefused(_)
+            | Self::UpstreamProtocol
+            | Self::UpstreamStatus => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::UpstreamTimeout | Self::TotalTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -105,6 +109,7 @@ impl Fault {
             Self::UpstreamRefused(_) | Self::UpstreamProtocol => "SVC_005",
             Self::UpstreamTimeout => "SVC_006",
             Self::TotalTimeout => "SVC_007",
+            Self::UpstreamStatus => "SVC_011",
             Self::Protected(code) => match code.number() {
                 5000..=5999 => "SVC_008",
                 6001 | 6003 | 6004 => "RATE_001",
@@ -157,6 +162,7 @@ impl Fault {
             Self::UpstreamProtocol => "the upstream's answer does not fit the request",
             Self::UpstreamTimeout => "the upstream did not answer in time",
             Self::TotalTimeout => "the request took longer than its route allows",
+            Self::UpstreamStatus => "the upstream answered with an error",
             Self::Refused(_) | Self::Target(_) | Self::UpstreamRefused(_) | Self::Protected(_) => "",
         }
     }
@@ -169,6 +175,24 @@ impl Fault {
             Self::Protected(code) if matches!(code.http_status(), 429 | 503) => Some(1),
             _ => None,
         }
+    }
+
+    /// Whether it is for want of an answer of the upstream, and not because of the request or its client.
+    #[must_use]
+    pub fn is_of_service(self) -> bool {
+        matches!(
+            self,
+            Self::PoolExhausted
+                | Self::Connect
+                | Self::ConnectTimeout
+                | Self::UpstreamClosed
+                | Self::UpstreamRefused(_)
+                | Self::UpstreamProtocol
+                | Self::UpstreamTimeout
+                | Self::UpstreamStatus
+                | Self::TotalTimeout
+                | Self::Protected(_)
+        )
     }
 
     /// Whether what follows on the client's connection can no longer be told apart from the message.

@@ -38,9 +38,10 @@ impl Policies {
         Ok(())
     }
 
-    /// The pipeline of that name, as it is in force now.
+    /// The pipeline of that name, as it is in force now; nothing where it has no policies.
     pub(crate) fn protection(view: &View, name: &str) -> Option<Protection> {
-        Some(view.pipeline(name)?.classified_by(ByAnswer))
+        let pipeline = view.pipeline(name).filter(|pipeline| !pipeline.steps().is_empty())?;
+        Some(pipeline.classified_by(ByAnswer))
     }
 
     /// The registry, for statistics and events.

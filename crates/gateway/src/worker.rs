@@ -55,6 +55,7 @@ pub(crate) struct Local {
     pub(crate) doors: Vec<Rc<Door>>,
     routes: Vec<RouteMeter>,
     protections: Vec<Option<Protection>>,
+    upstream_protections: Vec<Option<Protection>>,
     unrouted: RouteMeter,
 }
 
@@ -264,11 +265,14 @@ impl Local {
             let name = route.plan.protection.as_deref();
             name.and_then(|name| Policies::protection(&view, name))
         });
+        let upstream_protections =
+            snapshot.upstreams.iter().map(|upstream| Policies::protection(&view, &upstream.plan.name));
         Self {
             upstreams: upstreams.collect(),
             doors: doors.collect(),
             routes: snapshot.routes.iter().map(|route| route.series.meter(worker)).collect(),
             protections: protections.collect(),
+            upstream_protections: upstream_protections.collect(),
             unrouted: snapshot.unrouted.meter(worker),
             snapshot,
         }
@@ -283,6 +287,11 @@ impl Local {
     /// The policies around the requests of a route.
     pub(crate) fn protection(&self, route: usize) -> Option<&Protection> {
         self.protections[route].as_ref()
+    }
+
+    /// The policies around the requests of an upstream, where it stands in for another.
+    pub(crate) fn upstream_protection(&self, upstream: usize) -> Option<&Protection> {
+        self.upstream_protections[upstream].as_ref()
     }
 
     pub(crate) fn route_meter(&self, route: Option<usize>) -> &RouteMeter {

@@ -1,10 +1,12 @@
 //! What is known about one request besides its heads.
 
+use super::replay::Replay;
 use crate::config::plan::Scheme;
 use crate::fault::Fault;
 use crate::forwarded::{Origin, Peer};
 use crate::path::Separators;
 use crate::request_id;
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -73,6 +75,9 @@ pub(super) struct Context {
     pub(super) sent: u64,
     pub(super) to_head: Option<Duration>,
     pub(super) fault: Option<Fault>,
+    /// Whether the request could be sent once more, and its body as far as it was kept for that.
+    pub(super) repeatable: bool,
+    pub(super) replay: Option<Rc<RefCell<Replay>>>,
     /// When the client may come back, where a policy that refused it knows.
     pub(super) retry_after: Option<Duration>,
 }
@@ -103,6 +108,8 @@ impl Context {
             sent: 0,
             to_head: None,
             fault: None,
+            repeatable: true,
+            replay: None,
             retry_after: None,
         }
     }

@@ -8,6 +8,7 @@ use super::pump::Patience;
 use super::replay::Replay;
 use super::verdict::Lost;
 use super::{Exchange, Outcome};
+use crate::config::plan::{Action, Fallback};
 use crate::fault::Fault;
 use crate::protection::Protection;
 use crate::snapshot::Route;
@@ -30,6 +31,8 @@ pub(super) struct Way<'w> {
     pub(super) route: &'w Route,
     pub(super) upstream: &'w Upstream,
     pub(super) protection: Option<&'w Protection>,
+    /// What there is instead of an answer.
+    pub(super) fallback: Option<&'w Fallback>,
 }
 
 /// What the attempts of a request have in common. It is borrowed within a poll, never across an `await`: copies of a
@@ -62,21 +65,31 @@ pub(super) struct Forwarding<'f, 'x> {
 impl Exchange<'_> {
     /// Sends the request to an endpoint and relays the answer.
     pub(super) async fn forward(&mut self, peer: &mut Peer, timer: &mut Timer, way: Way<'_>) -> Result<Outcome, Fault> {
-        let Way { route, upstream, protection } = way;
+        let Way { route, upstream, protection, fallback } = way;
         self.context.upstream = Some(upstream.plan.name.clone());
         let key = self.affinity(upstream);
-        self.prepare_forward();
+        if self.context.trace_id.is_none() {
+            self.prepare_forward();
+        }
         let _in_flight = upstream.meter.sent();
         let forwarding = RefCell::new(Forwarding::new(self, peer, timer, way, key));
-        let _held = match protection {
+        let result = match protection {
             None => {
                 let attempt = pin!(attempt::run(&forwarding, way));
-                drive(&forwarding, attempt).await?.map_err(|lost| lost.fault)?;
-                None
+                let result = drive(&forwarding, attempt).await;
+                result.and_then(|answered| answered.map(|_| None).map_err(|lost| lost.fault))
             }
-            Some(protection) => Some(protect(&forwarding, way, protection).await?),
+            Some(protection) => protect(&forwarding, way, protection).await.map(Some),
         };
-        let answer = forwarding.into_inner().answer.ok_or(Fault::UpstreamClosed)?;
+        let forwarding = forwarding.into_inner();
+        let repeatable = forwarding.may_repeat();
+        let Forwarding { answer, replay, .. } = forwarding;
+        (self.context.repeatable, self.context.replay) = (repeatable, replay);
+        let _held = result?;
+        let answer = answer.ok_or(Fault::UpstreamClosed)?;
+        if fallback.is_some_and(|fallback| fallback.stands_in_for(answer.head.status)) {
+            return Err(Fault::UpstreamStatus);
+        }
         self.scratch.response = answer.head;
         self.context.received = answer.upload.moved;
         self.stick(upstream, &answer.ask);
@@ -155,9 +168,11 @@ impl<'f, 'x> Forwarding<'f, 'x> {
         key: Option<u64>,
     ) -> Self {
         let idempotent = way.route.plan.idempotent || exchange.scratch.request.method.is_idempotent();
-        let repeats = idempotent && way.protection.is_some_and(Protection::repeats);
+        let goes_over = way.fallback.is_some_and(|fallback| matches!(fallback.action, Action::Forward(_)));
+        let repeats = idempotent && (goes_over || way.protection.is_some_and(Protection::repeats));
         let limit = way.upstream.plan.replay;
         let replay = match exchange.context.length {
+            _ if exchange.context.replay.is_some() => exchange.context.replay.take(),
             BodyLength::None => None,
             BodyLength::Exact(length) if length > limit as u64 => None,
             _ => (repeats && limit > 0).then(|| Rc::new(RefCell::new(Replay::new(limit)))),

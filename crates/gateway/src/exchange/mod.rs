@@ -7,6 +7,7 @@
 mod affinity;
 mod attempt;
 mod context;
+mod fallback;
 mod finish;
 mod forward;
 mod head;
@@ -28,7 +29,6 @@ use crate::snapshot::Route;
 use crate::timer::Timer;
 use crate::worker::{Local, Worker};
 use context::Context;
-use forward::Way;
 use std::rc::Rc;
 use tidegate_wire::framing::BodyLength;
 use tidegate_wire::peer::Peer;
@@ -102,11 +102,7 @@ impl Exchange<'_> {
                 self.prepare_redirect(redirect);
                 Ok(Box::pin(self.send_own(peer, timer, b"")).await)
             }
-            Action::Forward(upstream) => {
-                let protection = self.context.route.and_then(|route| local.protection(route));
-                let way = Way { route, upstream: &local.upstreams[*upstream], protection };
-                self.forward(peer, timer, way).await
-            }
+            Action::Forward(upstream) => self.forward_or_fall_back(peer, timer, &local, route, *upstream).await,
         }
     }
 

@@ -289,3 +289,46 @@ fn a_request_that_is_given_up_frees_what_it_holds() {
     }
     end(gateway);
 }
+
+#[test]
+fn a_fallback_stands_in_where_there_is_no_answer() {
+    let sick = Recorder::with(|seen| {
+        vec![match &*seen.target {
+            "/reset" => Step::Reset,
+            "/503" => Step::Send(response("503 Service Unavailable", &[], "")),
+            "/404" => Step::Send(response("404 Not Found", &[], "")),
+            _ => Step::AwaitClose,
+        }]
+    });
+    let steps = "protect: [ { timeout: { total: 100ms } } ]";
+    let gateway = start(&[&sick], steps, "fallback: { respond: { status: 200, body: \"degraded\" } }");
+    for target in ["/reset", "/503", "/hangs"] {
+        let answer = get(&gateway, target);
+        assert_eq!((answer.status, answer.text().as_str()), (200, "degraded"), "{target}");
+    }
+    assert_eq!(get(&gateway, "/404").status, 404);
+    // What the client has done wrong is its own affair.
+    let mut client = RawClient::connect(gateway.address(0));
+    client.send("POST /hangs HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\nnonsense");
+    assert_eq!(client.read_response("POST").expect("an answer").status, 400);
+    end(gateway);
+}
+
+#[test]
+fn another_upstream_stands_in_where_that_does_no_harm() {
+    let (sick, spare) = (answering("503 Service Unavailable"), Recorder::start());
+    let config = config(&[&sick], "host: endpoint", "fallback: { upstream: spare }")
+        .replace("upstreams: {", &format!("upstreams: {{ spare: {{ endpoints: [ \"{}\" ] }},", spare.address()));
+    let gateway = Gateway::start(BINARY, &config);
+    let mut client = RawClient::connect(gateway.address(0));
+    let answer = client.get("/doc");
+    assert_eq!((answer.status, answer.json()["target"].as_str()), (200, Some("/doc")));
+    let seen = spare.wait_for_target("/doc");
+    assert_eq!((seen.fields.first("host"), seen.fields.all("x-forwarded-for").count()), (Some("honest.test"), 1));
+    let put = client.exchange("PUT /doc HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody");
+    assert_eq!((put.status, put.json()["body"].as_str()), (200, Some("body")));
+    let pay = client.exchange("POST /pay HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\n100$");
+    assert_eq!((pay.status, code(&pay).as_str()), (502, "SVC_011"));
+    assert_eq!(spare.requests_for("/pay").len(), 0);
+    end(gateway);
+}

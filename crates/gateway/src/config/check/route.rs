@@ -26,12 +26,16 @@ pub(super) fn routes(document: &Document, at: &DocumentPath, found: &mut Finding
     let parts = all(parts.map(|(written, at)| {
         let matches = matches(written, &at.key("match"), found);
         let action = action::action(written, &upstreams, at, found);
-        matches.zip(action)
+        let fallback = action::fallback(written, &upstreams, &at.key("fallback"), found);
+        matches.zip(action).zip(fallback)
     }));
     let given = given_names(&document.routes, &places, found);
     let (parts, mut taken) = parts.zip(given)?;
     let routes: Vec<_> = (document.routes.iter().zip(parts))
-        .map(|(written, (matches, action))| route(document, written, matches, action, &mut taken))
+        .map(|(written, ((matches, action), fallback))| Route {
+            fallback,
+            ..route(document, written, matches, action, &mut taken)
+        })
         .collect();
     warn_of_unreachable(&routes, &places, found);
     warn_of_unused(document, &routes, found);
@@ -78,6 +82,7 @@ fn route(
             encoded_backslash: allows(Allowance::EncodedBackslash),
         },
         protection: None,
+        fallback: None,
         idempotent: written.idempotent,
         upgrades: Upgrades { websocket: written.upgrades.contains(&Upgrade::Websocket) },
     }
@@ -216,8 +221,11 @@ fn warn_of_unused(document: &Document, routes: &[Route], found: &mut Findings) {
     }
     let mut used = vec![false; document.upstreams.len()];
     for route in routes {
-        if let Action::Forward(index) = route.action {
-            used[index] = true;
+        let fallback = route.fallback.as_ref().map(|fallback| &fallback.action);
+        for action in [Some(&route.action), fallback].into_iter().flatten() {
+            if let Action::Forward(index) = action {
+                used[*index] = true;
+            }
         }
     }
     for (name, used) in document.upstreams.keys().zip(used) {

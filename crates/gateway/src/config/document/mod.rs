@@ -23,7 +23,7 @@ pub use listener::{
     TlsVersion,
 };
 pub use operations::{AccessLog, Admin, Format, Forwarded, Headers, Log, LogLevel, Reload, Shutdown};
-pub use route::{Allowance, FieldTest, Match, Redirect, Respond, Route, RouteTimeouts, Scheme, Upgrade};
+pub use route::{Allowance, Fallback, FieldTest, Match, Redirect, Respond, Route, RouteTimeouts, Scheme, Upgrade};
 pub use upstream::{Endpoint, HostField, Pool, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls};
 
 use super::units::{Count, OrOff};

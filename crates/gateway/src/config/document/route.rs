@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_resilience::StepOptions;
 
 use super::Timeout;
-use crate::config::units::{Count, OneOrMany, OrOff, OrUnlimited, Size};
+use crate::config::units::{Count, OneOrMany, OrOff, OrUnlimited, Size, Statuses};
 
 /// Which requests are answered, and how: by exactly one of `upstream`, `respond` and `redirect`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +56,10 @@ pub struct Route {
     /// effect.
     #[serde(default)]
     pub idempotent: bool,
+
+    /// What the client gets where the upstream has no answer to give, instead of an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
 
     /// Bounds on waiting, before those of the upstream.
     #[serde(default)]
@@ -211,6 +215,30 @@ pub struct Respond {
     /// The body. Its type is `text/plain; charset=utf-8` unless `headers` say otherwise.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub body: String,
+}
+
+/// A second best answer, where no answer came: by exactly one of `respond` and `upstream`. It stands in for every error
+/// that the gateway would answer with because of the upstream or its policies, not for those of the client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["respond"] }, { "required": ["upstream"] }]))]
+pub struct Fallback {
+    /// An answer that the gateway gives by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub respond: Option<Respond>,
+
+    /// The name of another upstream that is asked. It is only where the request may be sent once more: its body has not
+    /// been read or is kept, and it may be sent twice or had no effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+
+    /// Answers of the upstream for which it stands in, too. Default: 502, 503 and 504. `[]` passes all of them on.
+    #[serde(default = "unavailable")]
+    pub statuses: Vec<Statuses>,
+}
+
+fn unavailable() -> Vec<Statuses> {
+    vec![Statuses::of(502, 504)]
 }
 
 /// Sends the client to its own URL with these parts changed, at least one of them. The query stays.

@@ -18,8 +18,8 @@ pub use listener::{
 };
 pub use operations::{AccessLog, Admin, Output, Shutdown};
 pub use route::{
-    Action, BodyLimit, FieldMatch, HostPattern, PathAllowances, PathPattern, QueryMatch, Redirect, Respond, Route,
-    RouteMatch, RouteTimeouts, Test, Upgrades,
+    Action, BodyLimit, Fallback, FieldMatch, HostPattern, PathAllowances, PathPattern, QueryMatch, Redirect, Respond,
+    Route, RouteMatch, RouteTimeouts, Test, Upgrades,
 };
 pub use upstream::{
     Balance, Endpoint, EndpointHost, HashBy, Pool, StickyCookie, Upstream, UpstreamTimeouts, UpstreamTls,

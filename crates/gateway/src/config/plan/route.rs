@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
 use super::Scheme;
+use crate::config::units::Statuses;
 
 /// What happens to the requests that match.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +28,8 @@ pub struct Route {
     /// The pipeline of [`Plan::policies`](super::Plan::policies) that its requests run through; `None` where it does not
     /// forward, or is not protected.
     pub protection: Option<Arc<str>>,
+    /// What stands in where there is no answer.
+    pub fallback: Option<Fallback>,
     /// Whether a request may be sent twice whatever its method.
     pub idempotent: bool,
     /// Protocols a client may change to.
@@ -117,6 +120,15 @@ pub enum Action {
     Respond(Respond),
     /// By sending the client elsewhere.
     Redirect(Redirect),
+}
+
+/// What stands in for an answer that did not come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fallback {
+    /// Where it comes from; never [`Action::Redirect`].
+    pub action: Action,
+    /// For which answers it stands in, too.
+    pub statuses: Vec<Statuses>,
 }
 
 /// An answer that is written in the configuration.

@@ -12,7 +12,7 @@ use crate::config::check::pattern::location;
 use crate::config::check::values::field_name;
 use crate::config::check::{Findings, Flaw, all};
 use crate::config::document;
-use crate::config::plan::{Action, Redirect, Respond};
+use crate::config::plan::{Action, Fallback, Redirect, Respond};
 use crate::config::problem::{DocumentPath, Problem};
 
 /// Fields that framing or the connection owns (RFC 9110 section 7.6.1, RFC 9112 section 6).
@@ -52,6 +52,40 @@ pub(super) fn action(
             None
         }
     }
+}
+
+/// What stands in for the answer of an upstream; `Some(None)` where nothing does.
+pub(super) fn fallback(
+    route: &document::Route,
+    upstreams: &Upstreams<'_>,
+    at: &DocumentPath,
+    found: &mut Findings,
+) -> Option<Option<Fallback>> {
+    let Some(written) = &route.fallback else { return Some(None) };
+    if route.upstream.is_none() {
+        let problem = Problem::new(at.clone(), "stands in for nothing: the route does not forward to an upstream");
+        found.error(problem);
+        return None;
+    }
+    let action = match (&written.respond, &written.upstream) {
+        (Some(answer), None) => respond(answer, &at.key("respond"), found),
+        (None, Some(name)) if Some(name) == route.upstream.as_ref() => {
+            let problem = Problem::new(at.key("upstream"), "is the upstream that it is to stand in for");
+            found.error(problem);
+            None
+        }
+        (None, Some(name)) => forward(name, upstreams, &at.key("upstream"), found),
+        (None, None) => {
+            let problem = Problem::new(at.clone(), "says nothing about how to answer");
+            found.error(problem.help("give it one of `respond` and `upstream`"));
+            None
+        }
+        (Some(_), Some(_)) => {
+            found.error(Problem::new(at.clone(), "has both `respond` and `upstream`"));
+            None
+        }
+    };
+    action.map(|action| Some(Fallback { action, statuses: written.statuses.clone() }))
 }
 
 fn forward(name: &str, upstreams: &Upstreams<'_>, at: &DocumentPath, found: &mut Findings) -> Option<Action> {
