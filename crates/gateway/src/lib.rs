@@ -18,6 +18,7 @@ pub mod listen;
 pub mod path;
 mod places;
 pub mod problem;
+pub mod recent;
 pub mod request_id;
 pub mod router;
 mod scratch;

@@ -10,7 +10,7 @@ use crate::path::TargetFault;
 use crate::snapshot::Route;
 use crate::stats::Failure;
 use crate::timer::{Timer, after, nearer};
-use crate::upstream::{ConnectError, Lease, LeaseError, Upstream};
+use crate::upstream::{Lease, Upstream};
 use http::{Method, StatusCode};
 use std::future::Future;
 use std::task::{Context, Poll};
@@ -71,13 +71,15 @@ impl Exchange<'_> {
         let mut lease = self.lease(peer, upstream, timer, &mut ask, false).await?;
         loop {
             self.context.attempts += 1;
-            self.context.endpoint = Some(lease.pool().name().clone());
             self.context.converses = self.is_grpc(peer) && lease.is_http2();
             let sent = timer.now();
+            self.context.trail.begin(lease.pool().name(), lease.reused, sent);
             let result = match self.start(peer, upstream, &mut lease) {
                 Ok(()) => self.await_head(peer, timer, route, &mut lease, &mut upload).await,
                 Err(lost) => Err(lost),
             };
+            let end = result.as_ref().map(|()| self.scratch.response.status).map_err(|lost| lost.fault);
+            self.context.trail.ended(end, timer.now());
             match result {
                 Ok(()) => {
                     self.context.now = timer.now();
@@ -141,7 +143,7 @@ impl Exchange<'_> {
 
     /// A connection, waited for as long as the client does.
     async fn lease(
-        &self,
+        &mut self,
         peer: &mut Peer,
         upstream: &Upstream,
         timer: &mut Timer,
@@ -154,7 +156,7 @@ impl Exchange<'_> {
         if !fresh && let Some(lease) = upstream.reuse(ask, careful) {
             return Ok(lease);
         }
-        let mut leasing = Box::pin(upstream.lease(ask, fresh, careful));
+        let mut leasing = Box::pin(upstream.lease(ask, &mut self.context.trail, fresh, careful));
         let leased = timer.drive(|cx, _| match leasing.as_mut().poll(cx) {
             Poll::Pending if client_left(cx, peer) => Poll::Ready(None),
             leased => leased.map(Some),
@@ -166,11 +168,7 @@ impl Exchange<'_> {
             Some(Err(error)) => error,
             None => return Err(Fault::ClientLeft),
         };
-        let fault = match error {
-            LeaseError::Exhausted => Fault::PoolExhausted,
-            LeaseError::Connect(ConnectError::Timeout) => Fault::ConnectTimeout,
-            LeaseError::Connect(ConnectError::Io(_)) => Fault::Connect,
-        };
+        let fault = error.fault();
         count_failure(upstream, Some(fault));
         Err(fault)
     }
