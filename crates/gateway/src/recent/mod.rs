@@ -22,7 +22,8 @@ use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What all workers remember.
-#[derive(Debug)]
+/// The default is that of nobody, and always empty.
+#[derive(Debug, Default)]
 pub struct Recent {
     /// The ring of each worker; a worker puts another one here when the configuration wants another size.
     rings: Box<[Mutex<Arc<Ring>>]>,

@@ -20,6 +20,7 @@ mod load;
 mod mutations;
 mod paths;
 mod proxy_protocol;
+mod recent;
 mod reload;
 mod rig;
 mod serving;
