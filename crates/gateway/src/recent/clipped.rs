@@ -1,10 +1,10 @@
 //! The start of a text that somebody else chose, in a place of fixed size.
 
-/// At most `N` bytes, 255 or less.
+/// At most `N` bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Clipped<const N: usize> {
     bytes: [u8; N],
-    length: u8,
+    length: usize,
     /// Whether there was more.
     clipped: bool,
 }
@@ -13,18 +13,16 @@ impl<const N: usize> Clipped<N> {
     /// The first bytes of `text`.
     #[must_use]
     pub fn new(text: &[u8]) -> Self {
-        const { assert!(N <= u8::MAX as usize, "the length is kept in one byte") };
         let kept = &text[..text.len().min(N)];
         let mut bytes = [0; N];
         bytes[..kept.len()].copy_from_slice(kept);
-        // The assertion above makes it fit.
-        Self { bytes, length: kept.len() as u8, clipped: text.len() > N }
+        Self { bytes, length: kept.len(), clipped: text.len() > N }
     }
 
     /// What was kept.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.length)]
+        &self.bytes[..self.length]
     }
 
     /// Whether there was no text.

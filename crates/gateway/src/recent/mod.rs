@@ -21,8 +21,7 @@ use ring::Ring;
 use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What all workers remember.
-/// The default is that of nobody, and always empty.
+/// What all workers remember. The default is the memory of no worker, and always empty.
 #[derive(Debug, Default)]
 pub struct Recent {
     /// The ring of each worker; a worker puts another one here when the configuration wants another size.
