@@ -19,6 +19,7 @@ pub mod path;
 mod places;
 pub mod problem;
 mod protection;
+pub mod recent;
 pub mod request_id;
 pub mod router;
 mod scratch;

@@ -7,6 +7,7 @@ use crate::access::AccessLog;
 use crate::checker::Checker;
 use crate::health::Directory;
 use crate::listen::{SocketGroup, accept};
+use crate::recent::{Recent, Writer};
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 use std::cell::Cell;
@@ -31,6 +32,7 @@ pub struct Gateway {
     snapshot: Arc<Snapshot>,
     checker: Checker,
     health: Arc<Directory>,
+    recent: Arc<Recent>,
 }
 
 struct Handle {
@@ -79,16 +81,17 @@ impl Gateway {
             }
         });
         let groups = groups.collect::<io::Result<Vec<_>>>()?;
+        let recent = Arc::new(Recent::new(count, snapshot.plan.recent));
         let mut workers = Vec::with_capacity(count);
         for id in 0..count {
             let sockets = groups.iter().map(|group| group.share(id, count).map(Source::New));
             let change = Change { snapshot: Arc::clone(&snapshot), sources: sockets.collect::<io::Result<_>>()? };
-            workers.push(Handle::start(id, change, access_log.cloned())?);
+            workers.push(Handle::start(id, change, access_log.cloned(), Arc::clone(&recent))?);
         }
         let checker = Checker::start(Arc::clone(&snapshot))?;
         let health = Arc::new(Directory::default());
         health.publish(snapshot.health());
-        Ok(Self { workers, groups, snapshot, checker, health })
+        Ok(Self { workers, groups, snapshot, checker, health, recent })
     }
 
     /// Puts another configuration in force on all workers; returns once it is.
@@ -166,6 +169,12 @@ impl Gateway {
         &self.health
     }
 
+    /// The exchanges that ended last.
+    #[must_use]
+    pub fn recent(&self) -> &Arc<Recent> {
+        &self.recent
+    }
+
     /// The sockets of each listener, in the order of the configuration.
     #[must_use]
     pub fn sockets(&self) -> &[SocketGroup] {
@@ -215,7 +224,7 @@ fn at(address: SocketAddr, error: &io::Error) -> io::Error {
 }
 
 impl Handle {
-    fn start(id: usize, change: Change, access_log: Option<AccessLog>) -> io::Result<Self> {
+    fn start(id: usize, change: Change, access_log: Option<AccessLog>, recent: Arc<Recent>) -> io::Result<Self> {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let thread = std::thread::Builder::new().name(format!("worker-{id}")).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -223,7 +232,7 @@ impl Handle {
                 .max_blocking_threads(4)
                 .build_local(tokio::runtime::LocalOptions::default());
             match runtime {
-                Ok(runtime) => runtime.block_on(run(id, change, access_log, receiver)),
+                Ok(runtime) => runtime.block_on(run(id, change, access_log, Writer::new(recent, id), receiver)),
                 Err(error) => tracing::error!(%error, worker = id, "a worker could not start"),
             }
         })?;
@@ -241,8 +250,14 @@ struct Open {
     stop: watch::Sender<bool>,
 }
 
-async fn run(id: usize, change: Change, access_log: Option<AccessLog>, mut commands: mpsc::Receiver<Command>) {
-    let worker = Rc::new(Worker::new(id, Arc::clone(&change.snapshot), access_log));
+async fn run(
+    id: usize,
+    change: Change,
+    access_log: Option<AccessLog>,
+    recent: Writer,
+    mut commands: mpsc::Receiver<Command>,
+) {
+    let worker = Rc::new(Worker::new(id, Arc::clone(&change.snapshot), access_log, recent));
     let mut open = Vec::new();
     open_doors(&worker, &mut open, change.sources);
     let mut sweep = tokio::time::interval(SWEEP);

@@ -7,6 +7,7 @@ use crate::config::plan;
 use crate::health::Witness;
 use crate::places::Places;
 use crate::protection::{Policies, Protection};
+use crate::recent::Writer;
 use crate::request_id;
 use crate::scratch::Scratch;
 use crate::snapshot::Snapshot;
@@ -39,6 +40,7 @@ pub(crate) struct Worker {
     date: RefCell<(u64, String)>,
     random: RefCell<fastrand::Rng>,
     access_log: RefCell<Option<AccessLog>>,
+    recent: Writer,
     draining: Cell<bool>,
     /// How many listeners wait for what idle connections take.
     crowding: Cell<usize>,
@@ -56,6 +58,8 @@ pub(crate) struct Local {
     routes: Vec<RouteMeter>,
     protections: Vec<Option<Protection>>,
     upstream_protections: Vec<Option<Protection>>,
+    /// Copies of this worker's own: no other one counts their holders.
+    route_names: Vec<Arc<str>>,
     unrouted: RouteMeter,
 }
 
@@ -68,7 +72,7 @@ pub(crate) struct Door {
 }
 
 impl Worker {
-    pub(crate) fn new(id: usize, snapshot: Arc<Snapshot>, access_log: Option<AccessLog>) -> Self {
+    pub(crate) fn new(id: usize, snapshot: Arc<Snapshot>, access_log: Option<AccessLog>, recent: Writer) -> Self {
         Self {
             id,
             local: RefCell::new(Rc::new(Local::build(id, snapshot, None))),
@@ -76,6 +80,7 @@ impl Worker {
             synchronised: Cell::new((Instant::now(), Duration::ZERO)),
             date: RefCell::new((0, String::new())),
             access_log: RefCell::new(access_log),
+            recent,
             random: RefCell::new(fastrand::Rng::new()),
             draining: Cell::new(false),
             crowding: Cell::new(0),
@@ -94,6 +99,7 @@ impl Worker {
     /// connections and their place in the rotation, the others the connections to endpoints that
     /// they still have.
     pub(crate) fn apply(&self, snapshot: Arc<Snapshot>) {
+        self.recent.resize(snapshot.plan.recent);
         let previous = self.pin();
         let next = Rc::new(Local::build(self.id, snapshot, Some(&previous)));
         *self.local.borrow_mut() = next;
@@ -107,6 +113,11 @@ impl Worker {
     /// Where access records go; not to be held across an `await`.
     pub(crate) fn access_log(&self) -> Ref<'_, Option<AccessLog>> {
         self.access_log.borrow()
+    }
+
+    /// Where exchanges go that have ended.
+    pub(crate) fn recent(&self) -> &Writer {
+        &self.recent
     }
 
     pub(crate) fn take_scratch(&self) -> Box<Scratch> {
@@ -133,7 +144,7 @@ impl Worker {
     }
 
     /// The time since the Unix epoch at `now`. The system's clock is asked once a second at most.
-    fn wall_clock(&self, now: Instant) -> Duration {
+    pub(crate) fn wall_clock(&self, now: Instant) -> Duration {
         let (at, wall) = self.synchronised.get();
         let since = now.saturating_duration_since(at);
         if since < Duration::from_secs(1) && !wall.is_zero() {
@@ -273,6 +284,7 @@ impl Local {
             routes: snapshot.routes.iter().map(|route| route.series.meter(worker)).collect(),
             protections: protections.collect(),
             upstream_protections: upstream_protections.collect(),
+            route_names: snapshot.routes.iter().map(|route| Arc::from(&*route.plan.name)).collect(),
             unrouted: snapshot.unrouted.meter(worker),
             snapshot,
         }
@@ -292,6 +304,10 @@ impl Local {
     /// The policies around the requests of an upstream, where it stands in for another.
     pub(crate) fn upstream_protection(&self, upstream: usize) -> Option<&Protection> {
         self.upstream_protections[upstream].as_ref()
+    }
+
+    pub(crate) fn route_name(&self, route: usize) -> &Arc<str> {
+        &self.route_names[route]
     }
 
     pub(crate) fn route_meter(&self, route: Option<usize>) -> &RouteMeter {

@@ -8,8 +8,9 @@ use crate::balance::Ask;
 use crate::config::plan::HostField;
 use crate::fault::Fault;
 use crate::path::TargetFault;
+use crate::recent::Trail;
 use crate::timer::{after, nearer};
-use crate::upstream::{ConnectError, Lease, LeaseError};
+use crate::upstream::Lease;
 use http::StatusCode;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -60,7 +61,7 @@ pub(super) async fn run(forwarding: &RefCell<Forwarding<'_, '_>>, way: Way<'_>) 
         }
         resends += 1;
         way.upstream.meter.resent();
-        attempt.give_up_connection();
+        attempt.give_up_connection(lost.fault);
         attempt.lease(lost.reached != Reached::No).await?;
     }
 }
@@ -77,6 +78,8 @@ struct Running<'a, 'f, 'x, 'w> {
     /// When all of the request was sent.
     sent: Option<Instant>,
     interim: u32,
+    /// The endpoints of this attempt.
+    trail: Trail,
     /// Whether an endpoint has the request, or some of it, and owes an answer.
     asked: bool,
 }
@@ -92,8 +95,21 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         let ask = Ask { tried: shared.tried, ..Ask::new(shared.key, now) };
         let head = take(&mut shared.exchange.scratch.response);
         let upload = shared.upload();
+        let trail = Trail::new(shared.exchange.context.started);
         drop(shared);
-        Self { forwarding, way, ask, lease: None, head, upload, began: now, sent: None, interim: 0, asked: false }
+        Self {
+            forwarding,
+            way,
+            ask,
+            lease: None,
+            head,
+            upload,
+            began: now,
+            sent: None,
+            interim: 0,
+            trail,
+            asked: false,
+        }
     }
 
     /// A connection to an endpoint.
@@ -114,16 +130,14 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
             self.lease = Some(lease);
             return Ok(());
         }
-        let leased = Box::pin(upstream.lease(&mut self.ask, fresh, careful)).await;
+        let leased = Box::pin(upstream.lease(&mut self.ask, &mut self.trail, fresh, careful)).await;
         self.forwarding.borrow_mut().timer.refresh();
         let fault = match leased {
             Ok(lease) => {
                 self.lease = Some(lease);
                 return Ok(());
             }
-            Err(LeaseError::Exhausted) => Fault::PoolExhausted,
-            Err(LeaseError::Connect(ConnectError::Timeout)) => Fault::ConnectTimeout,
-            Err(LeaseError::Connect(ConnectError::Io(_))) => Fault::Connect,
+            Err(error) => error.fault(),
         };
         count_failure(upstream, Some(fault));
         Err(Lost { fault, reached: Reached::No })
@@ -142,7 +156,7 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         let Some(lease) = &mut self.lease else { return Err(Fault::UpstreamClosed.into()) };
         let (context, head) = (&mut shared.exchange.context, &mut shared.exchange.scratch.request);
         context.attempts += 1;
-        context.endpoint = Some(lease.pool().name().clone());
+        self.trail.begin(lease.pool().name(), lease.reused, shared.timer.now());
         let http2 = lease.is_http2();
         context.converses = http2 && matches!(shared.peer, Peer::H2(_)) && is_grpc(&head.fields);
         (self.began, self.sent) = (shared.timer.now(), None);
@@ -228,6 +242,7 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         let now = shared.timer.now();
         let elapsed = now - self.began;
         shared.needless = true;
+        self.trail.ended(Ok(self.head.status), now);
         shared.note(&self.upload, true);
         shared.exchange.context.now = now;
         shared.exchange.context.to_head = Some(elapsed);
@@ -250,6 +265,7 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         shared.note(&self.upload, lost.reached != Reached::No);
         let now = shared.timer.now();
         drop(shared);
+        self.trail.ended(Err(lost.fault), now);
         self.blame(lost.fault, now);
         lost
     }
@@ -298,8 +314,10 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
     }
 
     /// Lets go of a connection that took the request and gave nothing.
-    fn give_up_connection(&mut self) {
+    fn give_up_connection(&mut self, fault: Fault) {
         self.asked = false;
+        let now = self.forwarding.borrow().timer.now();
+        self.trail.ended(Err(fault), now);
         if let Some(lease) = self.lease.take() {
             // A connection that refuses is not asked again; others may carry on.
             lease.retire();
@@ -317,15 +335,20 @@ impl Drop for Running<'_, '_, '_, '_> {
         let mut shared = self.forwarding.borrow_mut();
         shared.active -= 1;
         shared.exchange.scratch.response = take(&mut self.head);
-        if !take(&mut self.asked) {
-            return;
-        }
+        let asked = take(&mut self.asked);
         // A policy has given it up: the endpoint was too slow, unless nobody needs the answer any more.
-        shared.note(&self.upload, true);
-        let late = !shared.needless && self.sent.is_some();
+        let late = asked && !shared.needless && self.sent.is_some();
+        let now = if late { Instant::now() } else { self.began };
+        if late {
+            self.trail.ended(Err(Fault::UpstreamTimeout), now);
+        }
+        shared.exchange.context.trail.follow(&mut self.trail);
+        if asked {
+            shared.note(&self.upload, true);
+        }
         drop(shared);
         if late {
-            self.blame(Fault::UpstreamTimeout, Instant::now());
+            self.blame(Fault::UpstreamTimeout, now);
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::config::plan::Scheme;
 use crate::fault::Fault;
 use crate::forwarded::{Origin, Peer};
 use crate::path::Separators;
+use crate::recent::Trail;
 use crate::request_id;
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -69,7 +70,9 @@ pub(super) struct Context {
     pub(super) request_id: RequestId,
     pub(super) trace_id: Option<[u8; 32]>,
     pub(super) upstream: Option<Arc<str>>,
-    pub(super) endpoint: Option<Arc<str>>,
+    /// The endpoints that it tried.
+    pub(super) trail: Trail,
+    /// How many times it was sent.
     pub(super) attempts: u32,
     pub(super) received: u64,
     pub(super) sent: u64,
@@ -102,7 +105,7 @@ impl Context {
             request_id: RequestId::None,
             trace_id: None,
             upstream: None,
-            endpoint: None,
+            trail: Trail::new(started),
             attempts: 0,
             received: 0,
             sent: 0,

@@ -8,12 +8,13 @@ use crate::access::{Record, Text};
 use crate::config::plan::{Redirect, Respond};
 use crate::fault::Fault;
 use crate::problem;
+use crate::recent::{Clipped, Entry, Trail};
 use crate::stats::Protocol;
 use crate::timer::{Timer, after};
 use http::StatusCode;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidegate_wire::framing::BodyLength;
 use tidegate_wire::head::Version;
 use tidegate_wire::name::Known;
@@ -206,9 +207,10 @@ impl Exchange<'_> {
         self.kept()
     }
 
-    /// Counts the request and hands its record over.
-    fn record(&self, outcome: Outcome) {
-        let elapsed = self.context.started.elapsed();
+    /// Counts the request, hands its record over and remembers it.
+    fn record(&mut self, outcome: Outcome) {
+        let now = Instant::now();
+        let elapsed = now.saturating_duration_since(self.context.started);
         let meter = self.local.route_meter(self.context.route);
         let status = self.scratch.response.status;
         let (received, sent) = (self.context.received, self.context.sent);
@@ -225,16 +227,61 @@ impl Exchange<'_> {
             self.client.listener.meter.protocol_error();
         }
         if let Some(log) = &*self.worker.access_log() {
-            log.record(self.access_record(outcome, elapsed));
+            log.record(self.access_record(outcome, self.started_at(now), elapsed));
+        }
+        if self.worker.recent().is_on() {
+            let entry = self.entry(outcome, now);
+            self.worker.recent().record(entry);
         }
     }
 
-    fn access_record(&self, outcome: Outcome, elapsed: std::time::Duration) -> Record {
+    /// When the request came, by the clock on the wall.
+    fn started_at(&self, now: Instant) -> SystemTime {
+        UNIX_EPOCH + self.worker.wall_clock(now).saturating_sub(now.saturating_duration_since(self.context.started))
+    }
+
+    /// What was answered, if anything was.
+    fn answered(&self, outcome: Outcome) -> Option<StatusCode> {
+        (outcome != Outcome::ClientGone || self.context.sent > 0).then_some(self.scratch.response.status)
+    }
+
+    /// What is remembered of the exchange; it takes out of the context what nothing asks for any more.
+    fn entry(&mut self, outcome: Outcome, now: Instant) -> Entry {
+        let (status, started) = (self.answered(outcome), self.started_at(now));
+        let (request, context) = (&self.scratch.request, &mut self.context);
+        let mut trail = std::mem::replace(&mut context.trail, Trail::new(now));
+        if let Some(fault) = context.fault {
+            // A client that left while a connection was waited for.
+            trail.ended(Err(fault), now);
+        }
+        Entry {
+            started,
+            took: now.saturating_duration_since(context.started),
+            request_id: Clipped::new(context.request_id.as_bytes()),
+            trace_id: context.trace_id,
+            client: context.origin.client(),
+            listener: self.client.listener.plan.address,
+            version: request.version,
+            method: Clipped::new(request.method.as_str().as_bytes()),
+            host: Clipped::new(self.scratch.host.as_bytes()),
+            path: Clipped::new(request.target.get(..context.path).unwrap_or_default()),
+            route: context.route.map(|route| self.local.route_name(route).clone()),
+            upstream: context.upstream.take(),
+            status,
+            complete: outcome == Outcome::Complete,
+            fault: context.fault,
+            request_bytes: context.received,
+            response_bytes: context.sent,
+            trail,
+        }
+    }
+
+    fn access_record(&self, outcome: Outcome, time: SystemTime, elapsed: Duration) -> Record {
         let request = &self.scratch.request;
         let context = &self.context;
         let route = context.route.map(|route| self.local.snapshot.routes[route].plan.name.clone());
         Record {
-            time: SystemTime::now() - elapsed,
+            time,
             client: context.origin.client(),
             protocol: match request.version {
                 Version::Http10 => http::Version::HTTP_10,
@@ -244,11 +291,11 @@ impl Exchange<'_> {
             method: Text::from(&request.method),
             host: (!self.scratch.host.is_empty()).then(|| Text::clip(self.scratch.host.as_bytes())),
             path: Text::clip(request.target.get(..context.path).unwrap_or_default()),
-            status: (outcome != Outcome::ClientGone || context.sent > 0).then_some(self.scratch.response.status),
+            status: self.answered(outcome),
             fault: context.fault.map(Fault::code),
             route,
             upstream: context.upstream.clone(),
-            endpoint: context.endpoint.clone(),
+            endpoint: context.trail.endpoint().cloned(),
             attempts: context.attempts,
             request_bytes: context.received,
             response_bytes: context.sent,

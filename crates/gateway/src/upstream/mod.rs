@@ -16,7 +16,9 @@ pub(crate) use pool::Pool;
 use crate::balance::slow_start::share;
 use crate::balance::{Ask, Balancer, Blueprint, View};
 use crate::config::plan;
+use crate::fault::Fault;
 use crate::health::Witness;
+use crate::recent::Trail;
 use crate::stats::UpstreamMeter;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,6 +39,17 @@ pub(crate) enum LeaseError {
     Exhausted,
     /// No endpoint could be reached.
     Connect(ConnectError),
+}
+
+impl LeaseError {
+    /// What it means for the request.
+    pub(crate) fn fault(&self) -> Fault {
+        match self {
+            Self::Exhausted => Fault::PoolExhausted,
+            Self::Connect(ConnectError::Timeout) => Fault::ConnectTimeout,
+            Self::Connect(ConnectError::Io(_)) => Fault::Connect,
+        }
+    }
 }
 
 impl Upstream {
@@ -103,24 +116,33 @@ impl Upstream {
     ///
     /// An endpoint that cannot be reached gives way to the next; nothing has been sent yet, so that
     /// this is safe for every request.
-    pub(crate) async fn lease(&self, ask: &mut Ask, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
-        let mut failure = None;
+    pub(crate) async fn lease(
+        &self,
+        ask: &mut Ask,
+        trail: &mut Trail,
+        fresh: bool,
+        careful: bool,
+    ) -> Result<Lease, LeaseError> {
+        let mut failure = LeaseError::Exhausted;
+        let mut began = ask.now;
         while let Some(index) = ask.chosen {
             let pool = &self.pools[index];
-            match pool.lease(fresh, careful).await {
+            trail.connecting(pool.name(), began);
+            failure = match pool.lease(fresh, careful).await {
                 Ok(lease) => return Ok(lease),
-                Err(LeaseError::Connect(error)) => {
-                    tracing::debug!(upstream = %self.plan.name, endpoint = %pool.endpoint(), %error, "connect failed");
-                    // It looks as slow as an endpoint can be, so that it is not taken for a quick one.
-                    self.observe(ask, self.plan.timeouts.connect, Instant::now());
-                    failure = Some(error);
-                }
-                Err(LeaseError::Exhausted) => return Err(LeaseError::Exhausted),
-            }
+                Err(failure) => failure,
+            };
+            let now = Instant::now();
+            trail.ended(Err(failure.fault()), now);
+            let LeaseError::Connect(error) = &failure else { break };
+            tracing::debug!(upstream = %self.plan.name, endpoint = %pool.endpoint(), %error, "connect failed");
+            // It looks as slow as an endpoint can be, so that it is not taken for a quick one.
+            self.observe(ask, self.plan.timeouts.connect, now);
+            began = now;
             ask.note(index);
             ask.chosen = self.pick(ask);
         }
-        Err(failure.map_or(LeaseError::Exhausted, LeaseError::Connect))
+        Err(failure)
     }
 
     /// Learns how long the chosen endpoint took until it began to answer, where the balance asks for that.
@@ -262,7 +284,8 @@ mod tests {
         let upstream = upstream(&json!([address]), None).0;
         let mut ask = Ask::new(None, Instant::now());
         upstream.choose(&mut ask);
-        let mut leasing = Box::pin(upstream.lease(&mut ask, false, false));
+        let mut trail = Trail::new(ask.now);
+        let mut leasing = Box::pin(upstream.lease(&mut ask, &mut trail, false, false));
         let first = std::future::poll_fn(|cx| std::task::Poll::Ready(leasing.as_mut().poll(cx).is_ready())).await;
         assert!(!first, "it is not connected at once");
         assert_eq!(upstream.pools[0].in_flight(), 1);

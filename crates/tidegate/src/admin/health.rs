@@ -142,7 +142,8 @@ fn reason(endpoint: &EndpointReport) -> Option<String> {
     }
 }
 
-fn instant(at: SystemTime) -> Option<String> {
+/// A moment in UTC, to the millisecond.
+pub(super) fn instant(at: SystemTime) -> Option<String> {
     Timestamp::try_from(at).map(|at| format!("{at:.3}")).ok()
 }
 

@@ -9,8 +9,10 @@
 //! | `/readyz` | 200 when requests are welcome, 503 with the reason when not |
 //! | `/healthz` | JSON about both, the configuration in force and the last reload; more with `?verbose` |
 //! | `/metrics` | all metrics |
+//! | `/exchanges` | JSON about the requests that ended last; `/exchanges/ID` about those with that request id |
 //! | `/` | a page that lists these |
 
+mod exchanges;
 mod guard;
 mod health;
 mod pages;
@@ -23,6 +25,7 @@ use axum::Router;
 use axum::middleware;
 use axum::routing::get;
 use tidegate_gateway::health::Directory;
+use tidegate_gateway::recent::Recent;
 use tidegate_gateway::stats::Registry;
 
 pub(crate) use readiness::{Phase, Readiness};
@@ -36,6 +39,7 @@ pub(crate) struct AdminState {
     registry: Arc<Registry>,
     readiness: Arc<Readiness>,
     health: Arc<Directory>,
+    recent: Arc<Recent>,
     exposition: Exposition,
     host_names: Vec<String>,
 }
@@ -46,10 +50,11 @@ impl AdminState {
         registry: Arc<Registry>,
         readiness: Arc<Readiness>,
         health: Arc<Directory>,
+        recent: Arc<Recent>,
         host_names: Vec<String>,
     ) -> Self {
         let exposition = Exposition::new(Arc::clone(&registry), Arc::clone(&health));
-        Self { registry, readiness, health, exposition, host_names }
+        Self { registry, readiness, health, recent, exposition, host_names }
     }
 }
 
@@ -62,6 +67,8 @@ pub(crate) fn router(state: AdminState) -> Router {
         .route("/readyz", get(pages::readyz))
         .route("/healthz", get(health::healthz))
         .route("/metrics", get(pages::metrics))
+        .route("/exchanges", get(exchanges::list))
+        .route("/exchanges/{*request_id}", get(exchanges::named))
         .fallback(pages::not_found)
         .method_not_allowed_fallback(pages::method_not_allowed)
         .layer(middleware::from_fn_with_state(Arc::clone(&state), guard::admit))

@@ -29,7 +29,13 @@ impl Server {
         let readiness = Arc::new(Readiness::default());
         let health = Arc::new(Directory::default());
         let names = vec!["gate.example".into()];
-        let router = router(AdminState::new(Arc::clone(&registry), Arc::clone(&readiness), Arc::clone(&health), names));
+        let router = router(AdminState::new(
+            Arc::clone(&registry),
+            Arc::clone(&readiness),
+            Arc::clone(&health),
+            Arc::default(),
+            names,
+        ));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
@@ -192,7 +198,7 @@ fn the_index_lists_every_page_and_needs_no_network() {
         let server = Server::start(Limits::default());
         let index = server.get("/").await;
         assert_eq!(index.field("content-type"), Some("text/html; charset=utf-8"));
-        for page in ["/livez", "/readyz", "/healthz", "/metrics"] {
+        for page in ["/livez", "/readyz", "/healthz", "/metrics", "/exchanges"] {
             assert!(index.body.contains(&format!("href=\"{page}\"")), "{page}");
         }
         assert!(!index.body.contains("{{") && !index.body.contains("://"), "{}", index.body);
@@ -200,10 +206,30 @@ fn the_index_lists_every_page_and_needs_no_network() {
 }
 
 #[test]
+fn exchanges_are_asked_for_in_words_that_are_known() {
+    run(async {
+        let server = Server::start(Limits::default());
+        for query in ["", "?limit=1", "?limit=1000", "?status=5xx", "?status=404&route=a%20b"] {
+            let answer = server.get(&format!("/exchanges{query}")).await;
+            assert_eq!((answer.status, &answer.json()["exchanges"]), (200, &serde_json::json!([])), "{query}");
+        }
+        for query in
+            ["limit=0", "limit=1001", "limit=-1", "limit=x", "status=6xx", "status=", "rout=a", "limit=1&limit=2"]
+        {
+            let answer = server.get(&format!("/exchanges?{query}")).await;
+            assert_eq!((answer.status, &answer.json()["status"]), (400, &400.into()), "{query}");
+        }
+        let unknown = server.get("/exchanges/a/b").await;
+        let detail = "no exchange is remembered: `recent` is off";
+        assert_eq!((unknown.status, &unknown.json()["detail"]), (404, &detail.into()));
+    });
+}
+
+#[test]
 fn head_answers_without_a_body() {
     run(async {
         let server = Server::start(Limits::default());
-        for page in ["/", "/livez", "/readyz", "/healthz", "/metrics", "/nothing"] {
+        for page in ["/", "/livez", "/readyz", "/healthz", "/metrics", "/exchanges", "/exchanges/x", "/nothing"] {
             let (get, head) = (server.get(page).await, server.request("HEAD", page).await);
             assert_eq!((head.status, head.body.as_str()), (get.status, ""), "{page}");
         }

@@ -36,6 +36,7 @@ impl Difference {
         let rest = [
             ("admin", before.admin != after.admin),
             ("access_log", before.access_log != after.access_log),
+            ("recent", before.recent != after.recent),
             ("headers", before.headers != after.headers),
             ("shutdown", before.shutdown != after.shutdown),
             ("reload", before.reload != after.reload),

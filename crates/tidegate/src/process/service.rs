@@ -65,7 +65,9 @@ impl Service {
     fn serve_admin(&self, socket: AdminSocket) -> AdminServer {
         let names = self.plan().admin.iter().flat_map(|admin| admin.hosts.clone()).collect();
         let health = Arc::clone(self.gateway.health());
-        let state = AdminState::new(Arc::clone(&self.registry), Arc::clone(&self.readiness), health, names);
+        let recent = Arc::clone(self.gateway.recent());
+        let (registry, readiness) = (Arc::clone(&self.registry), Arc::clone(&self.readiness));
+        let state = AdminState::new(registry, readiness, health, recent, names);
         AdminServer::start(socket, state)
     }
 

@@ -21,6 +21,7 @@ mod mutations;
 mod paths;
 mod protection;
 mod proxy_protocol;
+mod recent;
 mod reload;
 mod rig;
 mod serving;

@@ -242,7 +242,7 @@ fn one_request_has_one_id_everywhere() {
 #[test]
 fn the_data_port_knows_no_admin_pages() {
     let rig = Rig::start();
-    for target in ["/livez", "/readyz", "/healthz", "/metrics"] {
+    for target in ["/livez", "/readyz", "/healthz", "/metrics", "/exchanges"] {
         check_echo(&rig.connect().get(target), target);
         assert_eq!(ask_admin(&rig, target), 200, "{target}");
     }

@@ -65,6 +65,7 @@ fn plan(document: &Document, folder: &Path, found: &mut Findings) -> Option<Plan
         routes: routes?,
         policies: policies?,
         access_log: access_log?,
+        recent: document.recent.0.as_ref().map_or(0, |recent| recent.exchanges.as_usize()),
         headers: document.headers.clone(),
         shutdown: operations::shutdown(&document.shutdown),
         reload: document.reload.clone(),

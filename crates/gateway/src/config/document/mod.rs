@@ -22,7 +22,7 @@ pub use listener::{
     BodyRate, Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, Ping, ProxyProtocol, Timeout,
     TlsVersion,
 };
-pub use operations::{AccessLog, Admin, Format, Forwarded, Headers, Log, LogLevel, Reload, Shutdown};
+pub use operations::{AccessLog, Admin, Format, Forwarded, Headers, Log, LogLevel, Recent, Reload, Shutdown};
 pub use route::{Allowance, Fallback, FieldTest, Match, Redirect, Respond, Route, RouteTimeouts, Scheme, Upgrade};
 pub use upstream::{Endpoint, HostField, Pool, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls};
 
@@ -67,6 +67,11 @@ pub struct Document {
     #[serde(default = "no_access_log")]
     pub access_log: OrOff<AccessLog>,
 
+    /// The exchanges that ended last, each with its route, its attempts and its times, for `/exchanges` on the
+    /// admin listener; or `off`.
+    #[serde(default = "recent")]
+    pub recent: OrOff<Recent>,
+
     /// Fields that the gateway adds to requests and answers.
     #[serde(default)]
     pub headers: Headers,
@@ -90,4 +95,8 @@ fn admin() -> OrOff<Admin> {
 
 fn no_access_log() -> OrOff<AccessLog> {
     OrOff(None)
+}
+
+fn recent() -> OrOff<Recent> {
+    OrOff(Some(Recent::default()))
 }

@@ -5,15 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::units::{Count, DAY, Period};
 
-/// The admin listener: `/livez`, `/readyz`, `/healthz` and `/metrics`.
+/// The admin listener: `/livez`, `/readyz`, `/healthz`, `/metrics` and `/exchanges`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
     /// IP address and port. An address that is not loopback needs `allow_remote`.
     pub address: String,
 
-    /// Allows an address that others can reach. Whoever reaches it sees the metrics; there is no
-    /// authentication.
+    /// Allows an address that others can reach. Whoever reaches it sees the metrics and
+    /// who asked for what; there is no authentication.
     pub allow_remote: bool,
 
     /// Names that clients may call it by, besides `localhost` and IP addresses. A request with another
@@ -44,6 +44,21 @@ pub struct AccessLog {
 impl Default for AccessLog {
     fn default() -> Self {
         Self { format: Format::Json, to: "stdout".to_owned(), buffer: Count::of(8192) }
+    }
+}
+
+/// What is remembered of requests that have ended. Neither values of header fields nor query strings are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recent {
+    /// How many exchanges each worker remembers, the latest ones; each takes about 1 KiB. A change of this number
+    /// begins anew.
+    pub exchanges: Count<0, 65_536>,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { exchanges: Count::of(256) }
     }
 }
 

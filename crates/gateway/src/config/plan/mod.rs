@@ -48,6 +48,8 @@ pub struct Plan {
     pub policies: tidegate_resilience::Document,
     /// The access log; `None` when it is off.
     pub access_log: Option<AccessLog>,
+    /// How many exchanges each worker remembers; 0 when that is off.
+    pub recent: usize,
     /// Which fields the gateway adds to requests and answers.
     pub headers: Headers,
     /// How the process ends.

@@ -1,0 +1,79 @@
+//! The exchanges that ended last, kept in memory so that an operator can ask what became of one.
+//!
+//! Each worker writes into a ring of its own when an exchange has ended; whoever wants to know reads all of them. A
+//! worker never waits here: an entry that is being read keeps its place, and the worker writes into the next one.
+//! Nothing is formatted before somebody asks. Values of header fields and query strings are never kept.
+//!
+//! Bound: for each worker as many entries as the configuration says, at most 65,536 of less than 2 KiB each; the
+//! memory for an entry is taken when it is first used.
+
+mod clipped;
+mod entry;
+mod ring;
+mod trail;
+
+pub use clipped::Clipped;
+pub use entry::Entry;
+pub(crate) use ring::Writer;
+pub use trail::{Attempt, Trail};
+
+use ring::Ring;
+use std::cmp::Reverse;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What all workers remember. The default is the memory of no worker, and always empty.
+#[derive(Debug, Default)]
+pub struct Recent {
+    /// The ring of each worker; a worker puts another one here when the configuration wants another size.
+    rings: Box<[Mutex<Arc<Ring>>]>,
+}
+
+impl Recent {
+    /// Room for `entries` of each of `workers`.
+    pub(crate) fn new(workers: usize, entries: usize) -> Self {
+        Self { rings: (0..workers).map(|_| Mutex::new(Arc::new(Ring::new(entries)))).collect() }
+    }
+
+    /// The exchanges that are `wanted`, the one that ended last first; at most `limit` of them.
+    ///
+    /// Looks at every entry, one at a time, and holds twice `limit` of them meanwhile.
+    pub fn latest(&self, limit: usize, wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let mut found = Vec::new();
+        for worker in 0..self.rings.len() {
+            self.ring(worker).visit(|entry| {
+                if wanted(entry) {
+                    found.push(entry.clone());
+                }
+                if found.len() > limit.saturating_mul(2) {
+                    keep_newest(&mut found, limit);
+                }
+            });
+        }
+        keep_newest(&mut found, limit);
+        found
+    }
+
+    /// How many entries each worker keeps; 0 when the memory is off.
+    pub fn entries(&self) -> usize {
+        self.rings.first().map_or(0, |_| self.ring(0).entries())
+    }
+
+    fn ring(&self, worker: usize) -> Arc<Ring> {
+        Arc::clone(&self.rings[worker].lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces what a worker remembers by a new ring.
+    fn renew(&self, worker: usize, entries: usize) -> Arc<Ring> {
+        let ring = Arc::new(Ring::new(entries));
+        *self.rings[worker].lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&ring);
+        ring
+    }
+}
+
+fn keep_newest(entries: &mut Vec<Entry>, limit: usize) {
+    entries.sort_by_key(|entry| Reverse(entry.ended()));
+    entries.truncate(limit);
+}
+
+#[cfg(test)]
+mod tests;
