@@ -77,7 +77,7 @@ pub fn duration_text(duration: Duration) -> String {
 }
 
 #[cfg(feature = "serde")]
-pub(crate) use with_serde::{duration, duration_or_off, or_off};
+pub(crate) use with_serde::{duration, duration_or_off, foreign, or_off, some, some_duration};
 
 #[cfg(feature = "serde")]
 mod with_serde {
@@ -144,6 +144,24 @@ mod with_serde {
 
         pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
             Text::deserialize(deserializer).map(|text| text.0)
+        }
+    }
+
+    /// A value where there may be none; `null` is not one.
+    pub(crate) fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+        T::deserialize(deserializer).map(Some)
+    }
+
+    /// A duration where there may be none.
+    pub(crate) fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        duration::deserialize(deserializer).map(Some)
+    }
+
+    /// Refuses options that belong to another kind than the one that is written.
+    pub(crate) fn foreign<E: Error>(kind: &str, options: &[(&str, bool)]) -> Result<(), E> {
+        match options.iter().find(|(_, written)| *written) {
+            Some((option, _)) => Err(E::custom(format!("`{option}` is no option of `{kind}`"))),
+            None => Ok(()),
         }
     }
 

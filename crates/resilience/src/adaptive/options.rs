@@ -65,11 +65,7 @@ impl Default for AdaptiveOptions {
 /// None of them grows while fewer calls than half the limit run: a service that has little to do says nothing about
 /// how much it could do.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(tag = "kind", rename_all = "snake_case")
-)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(tag = "kind", rename_all = "snake_case"))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum AdaptiveAlgorithm {
     /// By how much longer calls take than they do without load.
@@ -83,6 +79,77 @@ pub enum AdaptiveAlgorithm {
 impl Default for AdaptiveAlgorithm {
     fn default() -> Self {
         Self::Gradient(Gradient::default())
+    }
+}
+
+/// Reads the options of all algorithms at once: what serde derives for them does not know which option a mistake is in.
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for AdaptiveAlgorithm {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Kind {
+            Gradient,
+            Vegas,
+            Aimd,
+        }
+
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Written {
+            kind: Kind,
+            #[serde(default, deserialize_with = "crate::units::some")]
+            tolerance: Option<f64>,
+            #[serde(default, deserialize_with = "crate::units::some")]
+            smoothing: Option<Ratio>,
+            #[serde(default, deserialize_with = "crate::units::some")]
+            queue_size: Option<u32>,
+            #[serde(default, deserialize_with = "crate::units::some")]
+            alpha: Option<u32>,
+            #[serde(default, deserialize_with = "crate::units::some")]
+            beta: Option<u32>,
+            #[serde(default, deserialize_with = "crate::units::some")]
+            backoff: Option<Ratio>,
+            #[serde(default, deserialize_with = "crate::units::some_duration")]
+            too_long: Option<Duration>,
+        }
+
+        let written = Written::deserialize(deserializer)?;
+        let Written { tolerance, smoothing, queue_size, alpha, beta, backoff, too_long, .. } = written;
+        let of_gradient = [
+            ("tolerance", tolerance.is_some()),
+            ("smoothing", smoothing.is_some()),
+            ("queue_size", queue_size.is_some()),
+        ];
+        let of_vegas = [("alpha", alpha.is_some()), ("beta", beta.is_some())];
+        let of_aimd = [("backoff", backoff.is_some()), ("too_long", too_long.is_some())];
+        let foreign = |kind, one: &[(&str, bool)], other: &[(&str, bool)]| {
+            crate::units::foreign::<D::Error>(kind, &[one, other].concat())
+        };
+        match written.kind {
+            Kind::Gradient => {
+                foreign("gradient", &of_vegas, &of_aimd)?;
+                let default = Gradient::default();
+                Ok(Self::Gradient(Gradient {
+                    tolerance: tolerance.unwrap_or(default.tolerance),
+                    smoothing: smoothing.unwrap_or(default.smoothing),
+                    queue_size: queue_size.unwrap_or(default.queue_size),
+                }))
+            }
+            Kind::Vegas => {
+                foreign("vegas", &of_gradient, &of_aimd)?;
+                let default = Vegas::default();
+                Ok(Self::Vegas(Vegas { alpha: alpha.unwrap_or(default.alpha), beta: beta.unwrap_or(default.beta) }))
+            }
+            Kind::Aimd => {
+                foreign("aimd", &of_gradient, &of_vegas)?;
+                let default = Aimd::default();
+                Ok(Self::Aimd(Aimd {
+                    backoff: backoff.unwrap_or(default.backoff),
+                    too_long: too_long.unwrap_or(default.too_long),
+                }))
+            }
+        }
     }
 }
 

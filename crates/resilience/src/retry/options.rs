@@ -56,7 +56,7 @@ impl Default for RetryOptions {
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(
     feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
+    derive(serde::Serialize),
     serde(tag = "strategy", rename_all = "snake_case", deny_unknown_fields)
 )]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -115,6 +115,56 @@ const fn default_factor() -> f64 {
 
 const fn default_cap() -> Duration {
     Duration::from_secs(10)
+}
+
+/// Reads the options of all strategies at once: what serde derives for them does not know which option a mistake is in.
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Backoff {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Strategy {
+            Exponential,
+            Linear,
+            Constant,
+        }
+
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Written {
+            strategy: Strategy,
+            #[serde(default, deserialize_with = "crate::units::some_duration")]
+            base: Option<Duration>,
+            #[serde(default, deserialize_with = "crate::units::some")]
+            factor: Option<f64>,
+            #[serde(default, deserialize_with = "crate::units::some_duration")]
+            step: Option<Duration>,
+            #[serde(default, deserialize_with = "crate::units::some_duration")]
+            cap: Option<Duration>,
+            #[serde(default, deserialize_with = "crate::units::some_duration")]
+            delay: Option<Duration>,
+        }
+
+        let Written { strategy, base, factor, step, cap, delay } = Written::deserialize(deserializer)?;
+        let foreign = |strategy, options: &[(&str, bool)]| crate::units::foreign::<D::Error>(strategy, options);
+        let (own_base, own_cap) = (base.unwrap_or(default_base()), cap.unwrap_or(default_cap()));
+        match strategy {
+            Strategy::Exponential => {
+                foreign("exponential", &[("step", step.is_some()), ("delay", delay.is_some())])?;
+                Ok(Self::Exponential { base: own_base, factor: factor.unwrap_or(default_factor()), cap: own_cap })
+            }
+            Strategy::Linear => {
+                foreign("linear", &[("factor", factor.is_some()), ("delay", delay.is_some())])?;
+                Ok(Self::Linear { base: own_base, step: step.unwrap_or(default_base()), cap: own_cap })
+            }
+            Strategy::Constant => {
+                let others = [("base", base.is_some()), ("factor", factor.is_some()), ("step", step.is_some())];
+                foreign("constant", &others)?;
+                foreign("constant", &[("cap", cap.is_some())])?;
+                Ok(Self::Constant { delay: delay.unwrap_or(default_base()) })
+            }
+        }
+    }
 }
 
 /// How chance changes a wait. The names are those of "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).

@@ -134,7 +134,6 @@ fn described(expected: &dyn Expected) -> String {
         "u32" => "a whole number".to_owned(),
         "f64" => "a number".to_owned(),
         wanted if wanted.starts_with("struct ") => "a map".to_owned(),
-        wanted if wanted.starts_with("internally tagged enum ") => "a map".to_owned(),
         _ => wanted,
     }
 }

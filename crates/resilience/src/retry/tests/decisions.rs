@@ -298,7 +298,8 @@ fn options_are_written_as_documented() {
     );
     for (text, problem) in [
         (r#"{ "attempt": 3 }"#, "unknown field `attempt`"),
-        (r#"{ "backoff": { "strategy": "constant", "base": "1s" } }"#, "unknown field `base`"),
+        (r#"{ "backoff": { "strategy": "constant", "base": "1s" } }"#, "`base` is no option of `constant`"),
+        (r#"{ "backoff": { "strategy": "linear", "bse": "1s" } }"#, "unknown field `bse`"),
         (r#"{ "backoff": { "strategy": "exponential", "base": "1" } }"#, "a duration such as"),
         (r#"{ "backoff": { "base": "1s" } }"#, "missing field `strategy`"),
         (r#"{ "budget": { "ratios": "20%" } }"#, "unknown field `ratios`, expected one of `ratio`"),

@@ -220,6 +220,23 @@ fn mistakes_in_policies_are_said_at_their_place() {
         ),
         ("retry: { attempts: 0 }", "5:26 [0].retry.attempts: must be from 1 to 100".to_owned()),
         ("retry: { attempts: many }", format!("5:26 [0].retry.attempts: {whole} `many`")),
+        (
+            "retry: { backoff: { strategy: linear, base: 1 } }",
+            format!("5:51 [0].retry.backoff.base: {time} the number `1`"),
+        ),
+        (
+            "retry: { backoff: { strategy: linear, bse: 1s } }",
+            "5:45 [0].retry.backoff.bse: unknown key `bse` | did you mean `base`?".to_owned(),
+        ),
+        (
+            "retry: { backoff: { strategy: linear, delay: 1s } }",
+            "5:16 [0].retry.backoff: `delay` is no option of `linear`".to_owned(),
+        ),
+        ("retry: { backoff: linear }", "5:25 [0].retry.backoff: expected a map, found `linear`".to_owned()),
+        (
+            "adaptive: { algorithm: { kind: aimd, alpha: 1 } }",
+            "5:19 [0].adaptive.algorithm: `alpha` is no option of `aimd`".to_owned(),
+        ),
         ("bulkhead: { queue: -1 }", format!("5:26 [0].bulkhead.queue: {whole} the number `-1`")),
         ("timeout: { total: 2 }", format!("5:25 [0].timeout.total: {time} the number `2`")),
         ("timeout: { total: 2 minutes }", format!("5:25 [0].timeout.total: {time} `2 minutes`")),
