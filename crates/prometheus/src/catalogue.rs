@@ -93,13 +93,18 @@ macro_rules! budget {
 
 /// All metrics, in the order in which they are shown.
 pub static CATALOGUE: &[Metric] = &[
-    metric!("tidegate_circuit_breaker_state" Gauge "1 for the state that the circuit is in", Some("state"), CircuitBreaker(stats) => [
-        "closed": flag(stats.state == CircuitState::Closed),
-        "open": flag(stats.state == CircuitState::Open),
-        "half_open": flag(stats.state == CircuitState::HalfOpen),
-        "forced_open": flag(stats.state == CircuitState::ForcedOpen),
-        "forced_closed": flag(stats.state == CircuitState::ForcedClosed),
-    ]),
+    Metric {
+        name: "tidegate_circuit_breaker_state",
+        kind: Kind::Gauge,
+        help: "1 for the state that the circuit is in, 0 for the others",
+        label: Some("state"),
+        values: |stats| match stats {
+            PolicyStats::CircuitBreaker(stats) => {
+                Some(CircuitState::ALL.map(|state| (state.as_str(), flag(state == stats.state))).to_vec())
+            }
+            _ => None,
+        },
+    },
     metric!("tidegate_circuit_breaker_calls" Counter "Calls by what came of them", Some("result"), CircuitBreaker(stats) => [
         "succeeded": count(stats.succeeded), "failed": count(stats.failed), "rejected": count(stats.rejected),
     ]),

@@ -14,6 +14,7 @@
 mod guard;
 mod health;
 mod pages;
+mod policies;
 mod readiness;
 mod server;
 
@@ -36,6 +37,7 @@ pub(crate) struct AdminState {
     registry: Arc<Registry>,
     readiness: Arc<Readiness>,
     health: Arc<Directory>,
+    policies: tidegate_resilience::Registry,
     exposition: Exposition,
     host_names: Vec<String>,
 }
@@ -46,10 +48,11 @@ impl AdminState {
         registry: Arc<Registry>,
         readiness: Arc<Readiness>,
         health: Arc<Directory>,
+        policies: tidegate_resilience::Registry,
         host_names: Vec<String>,
     ) -> Self {
-        let exposition = Exposition::new(Arc::clone(&registry), Arc::clone(&health));
-        Self { registry, readiness, health, exposition, host_names }
+        let exposition = Exposition::new(Arc::clone(&registry), Arc::clone(&health), &policies);
+        Self { registry, readiness, health, policies, exposition, host_names }
     }
 }
 
