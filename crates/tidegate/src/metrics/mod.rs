@@ -8,6 +8,8 @@ mod catalogue;
 mod classic;
 mod collect;
 mod negotiate;
+#[cfg(test)]
+mod ops;
 
 use std::sync::Arc;
 
@@ -68,7 +70,7 @@ mod tests {
     use super::*;
 
     /// A registry in which every metric has at least one sample. The held gauges come along.
-    fn busy() -> (Exposition, impl Sized) {
+    pub(super) fn busy() -> (Exposition, impl Sized) {
         let registry = Arc::new(Registry::new(2));
         registry.process().reloaded(1, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
         registry.process().reload_failed("2 mistakes", SystemTime::UNIX_EPOCH);
