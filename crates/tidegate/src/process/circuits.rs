@@ -60,7 +60,9 @@ impl Circuits {
             let Step::CircuitBreaker(breaker) = step else { return };
             let stats = breaker.stats();
             let now = Seen { state: stats.state, generation: stats.generation };
-            let before = self.seen.get(name).copied().unwrap_or(NEW);
+            // One that has changed less often than before is another one of that name.
+            let before = self.seen.get(name).filter(|seen| seen.generation <= now.generation);
+            let before = before.copied().unwrap_or(NEW);
             if now != before {
                 changes.push(Change { policy: name.clone(), before, stats });
             }
@@ -81,7 +83,7 @@ impl Change {
             CircuitState::Closed => tracing::info!(event = EVENT, policy, from, to, changes, "circuit closed"),
             CircuitState::HalfOpen => tracing::info!(event = EVENT, policy, from, to, changes, "circuit half open"),
             CircuitState::Open => {
-                tracing::warn!(event = EVENT, policy, from, to, changes, failure_rate, "circuit open")
+                tracing::warn!(event = EVENT, policy, from, to, changes, failure_rate, "circuit open");
             }
             CircuitState::ForcedOpen | CircuitState::ForcedClosed => {
                 tracing::warn!(event = EVENT, policy, from, to, changes, "circuit forced");
@@ -137,6 +139,18 @@ mod tests {
         breaker.reset();
         let changes = Circuits::default().look(&registry);
         assert_eq!(told(&changes), [("db", CircuitState::Closed, CircuitState::Closed, 2)]);
+    }
+
+    #[test]
+    fn a_circuit_that_took_the_place_of_another_begins_anew() {
+        let mut circuits = Circuits::default();
+        let (before, breaker) = registry();
+        breaker.try_acquire().expect("closed").failure();
+        breaker.reset();
+        assert_eq!(circuits.look(&before).len(), 1);
+        let (after, breaker) = registry();
+        breaker.try_acquire().expect("closed").failure();
+        assert_eq!(told(&circuits.look(&after)), [("db", CircuitState::Closed, CircuitState::Open, 1)]);
     }
 
     #[test]
