@@ -3,7 +3,7 @@
 //! A snapshot names pipelines; what they are made of goes on through reloads, with all that it has counted and learnt,
 //! where the configuration calls it by the same name. Nothing of a policy is decided here.
 
-use tidegate_resilience::{Document, Environment, Pipeline, Problems, Registry, View};
+use tidegate_resilience::{Document, Environment, Happening, Pipeline, Problems, Registry, View};
 
 /// Reads what came of a request. How is known where requests are sent.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,8 @@ impl Policies {
     pub(crate) fn put_in_force(&self, document: &Document) -> Result<(), Problems> {
         let plan = self.registry.apply(document)?;
         if plan.changes() > 0 {
-            tracing::info!(changes = plan.changes(), "policies changed");
+            let changes = u32::try_from(plan.changes()).unwrap_or(u32::MAX);
+            tracing::info!(event = Happening::RegistryApplied { changes }.name(), changes, "policies changed");
         }
         Ok(())
     }

@@ -2,7 +2,8 @@
 //!
 //! A crate of its own, so that the library needs no metrics vendor. [`Policies`] is a collector for `prometheus-client`:
 //! at every scrape it reads the statistics of all policies of a [`Registry`], and of those that were added by hand.
-//! Nothing is counted twice and a call costs nothing more: what is shown is what the policies count anyway.
+//! Nothing is counted twice and a call costs nothing more: what is shown is what the policies count anyway. [`CATALOGUE`]
+//! lists all metrics, for documents and checks of dashboards.
 //!
 //! ```
 //! use prometheus_client::registry::Registry as Metrics;
@@ -31,7 +32,8 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, LabelSetEnc
 use prometheus_client::metrics::MetricType;
 use tidegate_resilience::{PolicyStats, Registry, Step};
 
-use catalogue::{CATALOGUE, Kind};
+use catalogue::POLICY;
+pub use catalogue::{CATALOGUE, Kind, Metric};
 
 /// Shows policies at every scrape.
 #[derive(Debug, Default)]
@@ -112,7 +114,7 @@ impl EncodeLabelSet for Labels<'_> {
             text.write_str(value)?;
             text.finish()
         };
-        add("policy", self.policy)?;
+        add(POLICY, self.policy)?;
         self.case.map_or(Ok(()), |(name, value)| add(name, value))
     }
 }
@@ -151,6 +153,15 @@ mod tests {
         ] {
             assert!(text.lines().any(|line| line == sample), "{sample} in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_budget_is_shown_where_there_is_a_limit() {
+        let limited = Retry::new("limited", &RetryOptions::default()).expect("valid");
+        let free = Retry::new("free", &RetryOptions { budget: None, ..RetryOptions::default() }).expect("valid");
+        let text = rendered(Policies::default().and(limited).and(free));
+        assert!(text.contains(r#"tidegate_retry_budget_available{policy="limited"} 30.0"#), "{text}");
+        assert!(!text.contains(r#"tidegate_retry_budget_available{policy="free"}"#), "{text}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tidegate_gateway::health::{self, EndpointReport, Report};
 use tidegate_gateway::stats::{LastReload, Registry};
 
-use super::{AdminState, Phase};
+use super::{AdminState, Phase, policies};
 
 /// 200 when requests are welcome, else 503. A refused reload is shown but does not count: the configuration before
 /// it serves on.
@@ -26,7 +26,7 @@ pub(super) async fn healthz(
     };
     let mut body = summary(phase, &state.registry);
     if is_verbose(query.as_deref()) {
-        body["details"] = details(&state.registry, &state.health.reports());
+        body["details"] = details(&state);
     }
     (status, Json(body))
 }
@@ -57,8 +57,9 @@ fn last_reload(last: LastReload) -> Value {
     }
 }
 
-/// As many entries as the configuration has listeners, upstreams and endpoints.
-fn details(registry: &Registry, reports: &[Report]) -> Value {
+/// As many entries as the configuration has listeners, upstreams, endpoints and policies.
+fn details(state: &AdminState) -> Value {
+    let registry = &*state.registry;
     let (succeeded, failed) = registry.process().reloads();
     let access_log = registry.process().access_log();
     json!({
@@ -71,7 +72,8 @@ fn details(registry: &Registry, reports: &[Report]) -> Value {
             "failed": access_log.failed(),
         },
         "listeners": listeners(registry),
-        "upstreams": upstreams(registry, reports),
+        "upstreams": upstreams(registry, &state.health.reports()),
+        "policies": policies::all(&state.policies),
     })
 }
 

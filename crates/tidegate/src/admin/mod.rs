@@ -16,6 +16,7 @@ mod exchanges;
 mod guard;
 mod health;
 mod pages;
+mod policies;
 mod readiness;
 mod server;
 
@@ -40,6 +41,7 @@ pub(crate) struct AdminState {
     readiness: Arc<Readiness>,
     health: Arc<Directory>,
     recent: Arc<Recent>,
+    policies: tidegate_resilience::Registry,
     exposition: Exposition,
     host_names: Vec<String>,
 }
@@ -51,10 +53,11 @@ impl AdminState {
         readiness: Arc<Readiness>,
         health: Arc<Directory>,
         recent: Arc<Recent>,
+        policies: tidegate_resilience::Registry,
         host_names: Vec<String>,
     ) -> Self {
-        let exposition = Exposition::new(Arc::clone(&registry), Arc::clone(&health));
-        Self { registry, readiness, health, recent, exposition, host_names }
+        let exposition = Exposition::new(Arc::clone(&registry), Arc::clone(&health), &policies);
+        Self { registry, readiness, health, recent, policies, exposition, host_names }
     }
 }
 

@@ -29,13 +29,15 @@ impl Server {
         let readiness = Arc::new(Readiness::default());
         let health = Arc::new(Directory::default());
         let names = vec!["gate.example".into()];
-        let router = router(AdminState::new(
+        let state = AdminState::new(
             Arc::clone(&registry),
             Arc::clone(&readiness),
             Arc::clone(&health),
             Arc::default(),
+            policies(),
             names,
-        ));
+        );
+        let router = router(state);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
@@ -63,6 +65,13 @@ impl Server {
     async fn get(&self, target: &str) -> Answer {
         self.request("GET", target).await
     }
+}
+
+/// One policy.
+fn policies() -> tidegate_resilience::Registry {
+    let document = serde_json::json!({ "policies": { "all": { "bulkhead": { "max_concurrent": 7 } } } });
+    let document = serde_json::from_value(document).expect("a document");
+    tidegate_resilience::Registry::new(&document, &tidegate_resilience::Environment::default()).expect("valid")
 }
 
 /// What came until the end; a reset is an end too.
@@ -137,7 +146,7 @@ fn health_tells_about_the_last_reload() {
 }
 
 #[test]
-fn verbose_health_lists_listeners_and_upstreams() {
+fn verbose_health_lists_listeners_upstreams_and_policies() {
     run(async {
         let server = Server::start(Limits::default());
         let upstream = server.registry.upstream("app").meter(0);
@@ -149,6 +158,9 @@ fn verbose_health_lists_listeners_and_upstreams() {
         assert_eq!(details["upstreams"][0]["open_connections"], 1);
         assert_eq!(details["listeners"][0]["name"], "[::]:80");
         assert_eq!(details["listeners"][0]["open_connections"], 1);
+        let policy = &details["policies"][0];
+        assert_eq!((&policy["name"], &policy["kind"]), (&"all".into(), &"bulkhead".into()));
+        assert_eq!((&policy["max_concurrent"], &policy["active"]), (&7.into(), &0.into()));
     });
 }
 

@@ -1,12 +1,15 @@
-//! The numbers of `gateway::stats` as Prometheus and OpenMetrics text.
+//! The numbers of `gateway::stats` and of the policies as Prometheus and OpenMetrics text.
 //!
 //! [`Exposition`] renders on the control thread, so that a scrape never delays a request. What is exposed, under
-//! which names, is one table in `catalogue`, and docs/metrics.md shows the same table.
+//! which names, is one table in `catalogue`, and the one of `tidegate-prometheus` for policies, so that they are called
+//! the same in every program. docs/metrics.md shows both tables, and the files in `ops` use no other names.
 
 mod catalogue;
 mod classic;
 mod collect;
 mod negotiate;
+#[cfg(test)]
+mod ops;
 
 use std::sync::Arc;
 
@@ -14,6 +17,7 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry as Encoding;
 use tidegate_gateway::health::Directory;
 use tidegate_gateway::stats::Registry;
+use tidegate_prometheus::Policies;
 
 pub(crate) use negotiate::Format;
 
@@ -24,9 +28,14 @@ pub(crate) struct Exposition {
 }
 
 impl Exposition {
-    pub(crate) fn new(registry: Arc<Registry>, health: Arc<Directory>) -> Self {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        health: Arc<Directory>,
+        policies: &tidegate_resilience::Registry,
+    ) -> Self {
         let mut encoding = Encoding::default();
         encoding.register_collector(Box::new(collect::Source::new(registry, health)));
+        encoding.register_collector(Box::new(Policies::of(policies)));
         Self { encoding }
     }
 
@@ -55,11 +64,13 @@ mod tests {
     use tidegate_gateway::config::check;
     use tidegate_gateway::snapshot::Snapshot;
     use tidegate_gateway::stats::{Failure, Protocol};
+    use tidegate_prometheus::Kind;
+    use tidegate_resilience::Environment;
 
     use super::*;
 
     /// A registry in which every metric has at least one sample. The held gauges come along.
-    fn busy() -> (Exposition, impl Sized) {
+    pub(super) fn busy() -> (Exposition, impl Sized) {
         let registry = Arc::new(Registry::new(2));
         registry.process().reloaded(1, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
         registry.process().reload_failed("2 mistakes", SystemTime::UNIX_EPOCH);
@@ -75,7 +86,27 @@ mod tests {
         listener.request(Protocol::H2);
         let held = (upstream.sent(), upstream.connected(), listener.accepted());
         let health = directory(&registry);
-        (Exposition::new(registry, health), (route, held))
+        (Exposition::new(registry, health, &policies()), (route, held))
+    }
+
+    /// One policy of each kind.
+    fn policies() -> tidegate_resilience::Registry {
+        let limit = serde_json::json!({ "fixed_window": { "limit": 10, "window": "60s" } });
+        let document = serde_json::from_value(serde_json::json!({
+            "policies": {
+                "all": { "rate_limit": limit },
+                "each": { "keyed_rate_limit": limit },
+                "circuit": { "circuit_breaker": {} },
+                "places": { "bulkhead": { "max_concurrent": 7 } },
+                "adaptive": { "adaptive": {} },
+                "time": { "timeout": { "total": "1s" } },
+                "again": { "retry": { "attempts": 2 } },
+                "twice": { "hedge": {} },
+                "trouble": { "chaos": {} },
+            },
+        }));
+        let document = document.expect("a document");
+        tidegate_resilience::Registry::new(&document, &Environment::default()).expect("valid")
     }
 
     /// What is known of two endpoints of which one drains.
@@ -104,14 +135,22 @@ mod tests {
         exposed
     }
 
+    /// The names of all metrics, each with its labels.
+    pub(super) fn catalogue() -> BTreeMap<String, BTreeSet<String>> {
+        let own = catalogue::ALL.iter().map(|metric| (metric.exposed_name(), owned(metric.labels.iter().copied())));
+        let policies = tidegate_prometheus::CATALOGUE.iter();
+        own.chain(policies.map(|metric| (metric.exposed_name(), owned(metric.labels())))).collect()
+    }
+
+    fn owned(labels: impl Iterator<Item = &'static str>) -> BTreeSet<String> {
+        labels.map(str::to_owned).collect()
+    }
+
     #[test]
     fn exactly_the_catalogue_is_exposed() {
         let (exposition, _held) = busy();
-        let catalogue: BTreeMap<_, BTreeSet<_>> = catalogue::ALL
-            .iter()
-            .map(|metric| (metric.exposed_name(), metric.labels.iter().map(ToString::to_string).collect()))
-            .collect();
-        assert_eq!(catalogue.len(), catalogue::ALL.len(), "a name twice");
+        let catalogue = catalogue();
+        assert_eq!(catalogue.len(), catalogue::ALL.len() + tidegate_prometheus::CATALOGUE.len(), "a name twice");
         for format in [Format::OpenMetrics, Format::Classic] {
             assert_eq!(exposed(&exposition.render(format).expect("text")), catalogue, "{format:?}");
         }
@@ -144,6 +183,8 @@ mod tests {
             "tidegate_config_last_reload_success_timestamp_seconds 1700000000.0",
             r#"tidegate_access_log_records_total{result="dropped"} 1"#,
             "tidegate_workers 2",
+            r#"tidegate_bulkhead_max_concurrent{policy="places"} 7.0"#,
+            r#"tidegate_circuit_breaker_state{policy="circuit",state="closed"} 1.0"#,
         ] {
             assert!(text.lines().any(|line| line == sample), "{sample}\nin\n{text}");
         }
@@ -163,7 +204,7 @@ mod tests {
     fn hostile_names_stay_inside_their_label() {
         let registry = Arc::new(Registry::new(1));
         let route = registry.route("a\"} 1\nevil_total 9", Some("\\"));
-        let text = Exposition::new(registry, Arc::default()).render(Format::Classic).expect("text");
+        let text = Exposition::new(registry, Arc::default(), &policies()).render(Format::Classic).expect("text");
         assert!(text.contains(r#"{route="a\"} 1\nevil_total 9",upstream="\\",code_class="2xx"} 0"#), "{text}");
         assert!(!text.lines().any(|line| line.starts_with("evil")), "{text}");
         drop(route);
@@ -173,16 +214,23 @@ mod tests {
     fn the_document_lists_the_catalogue() {
         let document = include_str!("../../../../docs/metrics.md");
         let rows: Vec<_> = document.lines().filter(|line| line.starts_with("| `")).collect();
-        let expected: Vec<_> = catalogue::ALL.iter().map(|metric| row(metric)).collect();
+        let own = catalogue::ALL.iter().map(|metric| {
+            let kind = match metric.kind {
+                MetricType::Info => "gauge",
+                ref kind => kind.as_str(),
+            };
+            row(&metric.exposed_name(), kind, metric.labels.iter().copied(), metric.help)
+        });
+        let policies = tidegate_prometheus::CATALOGUE.iter().map(|metric| {
+            let kind = if metric.kind() == Kind::Counter { "counter" } else { "gauge" };
+            row(&metric.exposed_name(), kind, metric.labels(), &format!("{}.", metric.help()))
+        });
+        let expected: Vec<_> = own.chain(policies).collect();
         assert!(rows == expected, "the table of docs/metrics.md should be\n{}", expected.join("\n"));
     }
 
-    fn row(metric: &catalogue::Metric) -> String {
-        let kind = match metric.kind {
-            MetricType::Info => "gauge",
-            ref kind => kind.as_str(),
-        };
-        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
-        format!("| `{}` | {kind} | {} | {} |", metric.exposed_name(), labels.join(", "), metric.help)
+    fn row(name: &str, kind: &str, labels: impl Iterator<Item = &'static str>, help: &str) -> String {
+        let labels: Vec<_> = labels.map(|label| format!("`{label}`")).collect();
+        format!("| `{name}` | {kind} | {} | {help} |", labels.join(", "))
     }
 }

@@ -11,6 +11,7 @@
 //! | SIGUSR2 | starts this program again, which takes over |
 
 mod admin;
+mod circuits;
 mod failure;
 mod limits;
 mod reload;

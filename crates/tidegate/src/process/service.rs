@@ -16,6 +16,7 @@ use tidegate_gateway::stats::{Process, Registry};
 use tokio::task::spawn_blocking;
 
 use super::admin::{AdminServer, AdminSocket};
+use super::circuits;
 use super::takeover::Sockets;
 use crate::access_log::AccessLogWriter;
 use crate::admin::{AdminState, Readiness};
@@ -49,6 +50,7 @@ impl Service {
         let gateway = Gateway::start(snapshot, listeners, log.as_ref())?;
         let mut service = Self { gateway, registry, readiness: Arc::default(), admin: None, access_log };
         service.log_addresses()?;
+        tokio::spawn(circuits::follow(service.policies().clone()));
         service.admin = admin.map(|socket| service.serve_admin(socket));
         service.registry.process().reloaded(1, SystemTime::now());
         service.readiness.ready();
@@ -66,14 +68,20 @@ impl Service {
         let names = self.plan().admin.iter().flat_map(|admin| admin.hosts.clone()).collect();
         let health = Arc::clone(self.gateway.health());
         let recent = Arc::clone(self.gateway.recent());
+        let policies = self.policies().clone();
         let (registry, readiness) = (Arc::clone(&self.registry), Arc::clone(&self.readiness));
-        let state = AdminState::new(registry, readiness, health, recent, names);
+        let state = AdminState::new(registry, readiness, health, recent, policies, names);
         AdminServer::start(socket, state)
     }
 
     /// The configuration in force.
     pub(crate) fn plan(&self) -> &Plan {
         &self.gateway.snapshot().plan
+    }
+
+    /// All policies. The registry is the same for as long as the process runs.
+    fn policies(&self) -> &tidegate_resilience::Registry {
+        self.gateway.snapshot().policies().registry()
     }
 
     /// What the process says about itself.

@@ -19,6 +19,7 @@ mod isolation;
 mod load;
 mod mutations;
 mod paths;
+mod policies;
 mod protection;
 mod proxy_protocol;
 mod recent;
