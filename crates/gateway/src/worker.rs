@@ -250,6 +250,7 @@ impl Drop for Entry {
 
 impl Local {
     fn build(worker: usize, snapshot: Arc<Snapshot>, previous: Option<&Self>) -> Self {
+        let view = snapshot.policies.registry().view();
         let upstreams = snapshot.upstreams.iter().map(|upstream| {
             let before = previous.and_then(|previous| previous.upstream(&upstream.plan.name));
             let tls = upstream.tls.as_ref();
@@ -260,8 +261,13 @@ impl Local {
             }
             let kept = before.filter(|(before, _)| before.has_identity_of(tls)).map(|(_, kept)| &**kept);
             let witness = |place| Witness::new(&upstream.health, place, worker);
+            let breaker = |endpoint: &plan::Endpoint| {
+                let own = upstream.plan.endpoint_breaker.then(|| upstream.plan.breaker_of(endpoint))?;
+                view.circuit_breaker(&own).cloned()
+            };
             let (plan, meter) = (Arc::clone(&upstream.plan), upstream.series.meter(worker));
-            Rc::new(Upstream::new(plan, tls.map(|tls| &tls.config), meter, &upstream.blueprint, witness, kept))
+            let config = tls.map(|tls| &tls.config);
+            Rc::new(Upstream::new(plan, config, meter, &upstream.blueprint, witness, breaker, kept))
         });
         let doors = snapshot.listeners.iter().map(|listener| {
             Rc::new(Door {
@@ -271,7 +277,6 @@ impl Local {
                 places: Arc::clone(&listener.places),
             })
         });
-        let view = snapshot.policies.registry().view();
         let protections = snapshot.routes.iter().map(|route| {
             let name = route.plan.protection.as_deref();
             name.and_then(|name| Policies::protection(&view, name))

@@ -10,14 +10,14 @@ use crate::fault::Fault;
 use crate::path::TargetFault;
 use crate::recent::Trail;
 use crate::timer::{after, nearer};
-use crate::upstream::Lease;
+use crate::upstream::{Lease, LeaseError};
 use http::StatusCode;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::mem::{replace, take};
 use std::task::{Context, Poll};
 use std::time::Instant;
-use tidegate_resilience::Verdict;
+use tidegate_resilience::{Outcome, Verdict};
 use tidegate_wire::fields::Fields;
 use tidegate_wire::framing::BodyLength;
 use tidegate_wire::h1::HeadError;
@@ -137,7 +137,12 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
                 self.lease = Some(lease);
                 return Ok(());
             }
-            Err(error) => error.fault(),
+            Err(error) => {
+                if let LeaseError::Open(rejection) = &error {
+                    self.forwarding.borrow_mut().exchange.context.retry_after = rejection.retry_after();
+                }
+                error.fault()
+            }
         };
         count_failure(upstream, Some(fault));
         Err(Lost { fault, reached: Reached::No })
@@ -237,7 +242,7 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
     /// The response head is there.
     fn answered(mut self) -> Result<Verdict, Lost> {
         self.asked = false;
-        let Some(lease) = self.lease.take() else { return Err(Fault::UpstreamClosed.into()) };
+        let Some(mut lease) = self.lease.take() else { return Err(Fault::UpstreamClosed.into()) };
         let mut shared = self.forwarding.borrow_mut();
         let now = shared.timer.now();
         let elapsed = now - self.began;
@@ -253,6 +258,7 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         upstream.observe(&self.ask, elapsed, now);
         let upload = replace(&mut self.upload, Pump::new(None, now));
         let verdict = of_answer(&self.head);
+        lease.complete(verdict.outcome);
         shared.answer = Some(Answer { lease, head: take(&mut self.head), upload, ask: self.ask });
         drop(shared);
         Ok(verdict)
@@ -271,12 +277,13 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
     }
 
     /// Says of the endpoint what it has done.
-    fn blame(&self, fault: Fault, now: Instant) {
+    fn blame(&mut self, fault: Fault, now: Instant) {
         let upstream = self.way.upstream;
         if self.is_of_endpoint(fault)
-            && let Some(lease) = &self.lease
+            && let Some(lease) = &mut self.lease
         {
             lease.pool().witness().failed();
+            lease.complete(Outcome::Failure);
         }
         if fault == Fault::UpstreamTimeout {
             upstream.observe(&self.ask, now - self.began, now);

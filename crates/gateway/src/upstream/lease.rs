@@ -1,5 +1,6 @@
 //! A connection for the time of one exchange.
 
+use super::admission::Admission;
 use super::links::Link;
 use super::pool::{Exclusive, Pool};
 use crate::stats::{Endpoint, Held};
@@ -7,6 +8,7 @@ use http::uri::Scheme;
 use std::io;
 use std::rc::Rc;
 use std::time::Instant;
+use tidegate_resilience::Outcome;
 use tidegate_wire::framing::BodyLength;
 use tidegate_wire::h2::{RequestError, Stream};
 use tidegate_wire::head::RequestHead;
@@ -19,6 +21,8 @@ pub(crate) struct Lease {
     /// Whether it had carried requests before.
     pub(crate) reused: bool,
     _leased: Held<Endpoint>,
+    /// Boxed, because few endpoints have breakers of their own.
+    admission: Option<Box<Admission>>,
 }
 
 enum Carrier {
@@ -36,14 +40,27 @@ impl Lease {
     pub(super) fn exclusive(pool: &Rc<Pool>, exclusive: Box<Exclusive>, reused: bool) -> Self {
         pool.enter();
         let carrier = Carrier::Exclusive(exclusive);
-        Self { pool: Rc::clone(pool), carrier, reused, _leased: pool.witness().leased() }
+        Self { pool: Rc::clone(pool), carrier, reused, _leased: pool.witness().leased(), admission: None }
     }
 
     pub(super) fn shared(pool: &Rc<Pool>, link: Rc<Link>, reused: bool) -> Self {
         pool.enter();
         link.enter();
         let carrier = Carrier::Shared { link, peer: None };
-        Self { pool: Rc::clone(pool), carrier, reused, _leased: pool.witness().leased() }
+        Self { pool: Rc::clone(pool), carrier, reused, _leased: pool.witness().leased(), admission: None }
+    }
+
+    /// The same, with leave of the endpoint's breaker.
+    pub(super) fn admitted(mut self, admission: Option<Admission>) -> Self {
+        self.admission = admission.map(Box::new);
+        self
+    }
+
+    /// Tells the endpoint's breaker, where it has one, what came of the request.
+    pub(crate) fn complete(&mut self, outcome: Outcome) {
+        if let Some(admission) = &mut self.admission {
+            admission.complete(outcome);
+        }
     }
 
     pub(crate) fn pool(&self) -> &Pool {

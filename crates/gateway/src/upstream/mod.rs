@@ -4,6 +4,7 @@
 //! whose plan did not change keeps everything, and one that changed keeps the connections to endpoints
 //! that it still has.
 
+mod admission;
 mod connect;
 mod lease;
 mod links;
@@ -23,6 +24,7 @@ use crate::stats::UpstreamMeter;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tidegate_resilience::{CircuitBreaker, Rejection};
 
 /// One upstream of a worker.
 pub(crate) struct Upstream {
@@ -39,6 +41,8 @@ pub(crate) enum LeaseError {
     Exhausted,
     /// No endpoint could be reached.
     Connect(ConnectError),
+    /// The breaker of every endpoint says no.
+    Open(Rejection),
 }
 
 impl LeaseError {
@@ -48,6 +52,7 @@ impl LeaseError {
             Self::Exhausted => Fault::PoolExhausted,
             Self::Connect(ConnectError::Timeout) => Fault::ConnectTimeout,
             Self::Connect(ConnectError::Io(_)) => Fault::Connect,
+            Self::Open(rejection) => Fault::Protected(rejection.code()),
         }
     }
 }
@@ -61,17 +66,20 @@ impl Upstream {
         meter: UpstreamMeter,
         blueprint: &Blueprint,
         witness: impl Fn(usize) -> Witness,
+        breaker: impl Fn(&plan::Endpoint) -> Option<CircuitBreaker>,
         previous: Option<&Self>,
     ) -> Self {
         let previous = previous.filter(|previous| previous.connects_as(&plan));
         let pools = plan.endpoints.iter().enumerate().map(|(index, endpoint)| {
             let kept = previous.and_then(|previous| previous.pool_of(endpoint));
             if let Some(kept) = kept.filter(|_| !endpoint.drain) {
-                kept.adopt(witness(index));
+                kept.adopt(witness(index), breaker(endpoint));
                 return Rc::clone(kept);
             }
             let connector = connect::Connector::new(endpoint, &plan, tls.cloned());
-            Rc::new(Pool::new(connector, plan.pool.clone(), meter.clone(), witness(index)))
+            let pool = Pool::new(connector, plan.pool.clone(), meter.clone(), witness(index));
+            pool.adopt(witness(index), breaker(endpoint));
+            Rc::new(pool)
         });
         let pools = pools.collect();
         Self { plan, meter, pools, balancer: Balancer::new(blueprint) }
@@ -90,7 +98,7 @@ impl Upstream {
 
     /// Whether the endpoint at `index` is fit for new requests.
     pub(crate) fn is_usable(&self, index: usize) -> bool {
-        self.pools[index].witness().is_usable()
+        self.pools[index].witness().is_usable() && self.pools[index].is_closed()
     }
 
     fn pick(&self, ask: &Ask) -> Option<usize> {
@@ -134,10 +142,15 @@ impl Upstream {
             };
             let now = Instant::now();
             trail.ended(Err(failure.fault()), now);
-            let LeaseError::Connect(error) = &failure else { break };
-            tracing::debug!(upstream = %self.plan.name, endpoint = %pool.endpoint(), %error, "connect failed");
-            // It looks as slow as an endpoint can be, so that it is not taken for a quick one.
-            self.observe(ask, self.plan.timeouts.connect, now);
+            match &failure {
+                LeaseError::Exhausted => break,
+                LeaseError::Open(_) => {}
+                LeaseError::Connect(error) => {
+                    tracing::debug!(upstream = %self.plan.name, endpoint = %pool.endpoint(), %error, "connect failed");
+                    // It looks as slow as an endpoint can be, so that it is not taken for a quick one.
+                    self.observe(ask, self.plan.timeouts.connect, now);
+                }
+            }
             began = now;
             ask.note(index);
             ask.chosen = self.pick(ask);
@@ -228,7 +241,7 @@ mod tests {
         let blueprint = Blueprint::new(&plan.balance, &plan.endpoints, plan.panic_threshold);
         let witness = |place| Witness::new(&health, place, 0);
         let previous = previous.map(|(upstream, _)| upstream);
-        (Upstream::new(Arc::new(plan), None, meter, &blueprint, witness, previous), health)
+        (Upstream::new(Arc::new(plan), None, meter, &blueprint, witness, |_| None, previous), health)
     }
 
     fn shares(upstream: &(Upstream, Health), now: Instant) -> Vec<f64> {

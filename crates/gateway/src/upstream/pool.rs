@@ -4,6 +4,7 @@
 //! surplus grows old and is closed. HTTP/2 connections are shared. A connection about which there is
 //! any doubt (bytes or an end seen while idle, a message not finished on both sides) is not lent.
 
+use super::admission::Admission;
 use super::connect::{Connector, Spoken};
 use super::lease::Lease;
 use super::links::{Link, Links};
@@ -16,6 +17,7 @@ use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tidegate_resilience::{Call, CircuitBreaker, Guard, Outcome, Reading, Rejection};
 use tidegate_wire::h1;
 use tidegate_wire::peer::Peer;
 use tokio::sync::Notify;
@@ -32,6 +34,7 @@ pub(crate) struct Pool {
     meter: UpstreamMeter,
     /// Of the configuration in force, which may be a later one than the pool began with.
     witness: RefCell<Witness>,
+    breaker: RefCell<Option<CircuitBreaker>>,
     idle: RefCell<Vec<Idle>>,
     links: Links,
     /// HTTP/1 connections that are lent, HTTP/2 connections that are open, and those being opened.
@@ -69,6 +72,7 @@ impl Pool {
             limits,
             meter,
             witness: RefCell::new(witness),
+            breaker: RefCell::default(),
             idle: RefCell::default(),
             links: Links::default(),
             busy: Cell::new(0),
@@ -103,8 +107,22 @@ impl Pool {
     }
 
     /// Goes on under another configuration.
-    pub(super) fn adopt(&self, witness: Witness) {
+    pub(super) fn adopt(&self, witness: Witness, breaker: Option<CircuitBreaker>) {
         self.witness.replace(witness);
+        self.breaker.replace(breaker);
+    }
+
+    /// Whether the endpoint's breaker, where it has one, is not open.
+    pub(super) fn is_closed(&self) -> bool {
+        match &*self.breaker.borrow() {
+            Some(breaker) => breaker.peek(&Call::new(), &Reading::of(breaker.clock())).is_ok(),
+            None => true,
+        }
+    }
+
+    /// Leave of the endpoint's breaker, where it has one.
+    fn admit(&self) -> Result<Option<Admission>, Rejection> {
+        self.breaker.borrow().as_ref().map(Admission::ask).transpose()
     }
 
     pub(super) fn links(&self) -> &Links {
@@ -140,10 +158,21 @@ impl Pool {
     /// `careful` asks the kernel whether a connection that has rested still stands, for requests that
     /// must not be lost to one that was closed a moment ago.
     pub(crate) async fn lease(self: &Rc<Self>, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
+        let mut admission = self.admit().map_err(LeaseError::Open)?;
+        let leased = self.find(fresh, careful).await;
+        if let (Some(admission), Err(LeaseError::Connect(error))) = (&mut admission, &leased)
+            && !error.is_local()
+        {
+            admission.complete(Outcome::Failure);
+        }
+        leased.map(|lease| lease.admitted(admission))
+    }
+
+    async fn find(self: &Rc<Self>, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
         let _pending = Pending::enter(self);
         // Whoever comes while a connection is opened that many can share waits for that one.
         while !fresh && self.links.await_opening().await.map_err(LeaseError::Connect)? {
-            if let Some(lease) = self.reuse(careful, Instant::now()) {
+            if let Some(lease) = self.at_hand(careful, Instant::now()) {
                 return Ok(lease);
             }
         }
@@ -191,6 +220,11 @@ impl Pool {
 
     /// An idle or shared connection, where there is a sound one and nobody waits for it.
     pub(crate) fn reuse(self: &Rc<Self>, careful: bool, now: Instant) -> Option<Lease> {
+        let admission = self.admit().ok()?;
+        Some(self.at_hand(careful, now)?.admitted(admission))
+    }
+
+    fn at_hand(self: &Rc<Self>, careful: bool, now: Instant) -> Option<Lease> {
         if self.waiting.get() > 0 { None } else { self.lend(careful, now) }
     }
 

@@ -332,3 +332,75 @@ fn another_upstream_stands_in_where_that_does_no_harm() {
     assert_eq!(spare.requests_for("/pay").len(), 0);
     end(gateway);
 }
+
+#[test]
+fn an_endpoint_has_a_breaker_of_its_own() {
+    let (sick, well) = (answering("500 Internal Server Error"), Recorder::start());
+    let breaker = |open_for: &str| {
+        format!("protect: [], endpoint_breaker: {{ consecutive_failures: 2, open_for: {open_for}, probes: 1 }}")
+    };
+    let gateway = start(&[&sick, &well], &breaker("1h, open_max: 24h"), "");
+    let statuses: Vec<_> = (0..20).map(|_| get(&gateway, "/").status).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 500).count(), 2, "{statuses:?}");
+    assert_eq!(sick.requests().len(), 2, "then it is left alone");
+    end(gateway);
+
+    // Alone, it is not asked either, though there is nobody to answer instead.
+    let gateway = start(&[&sick], &breaker("1h, open_max: 24h"), "");
+    let statuses: Vec<_> = (0..4).map(|_| get(&gateway, "/").status).collect();
+    assert_eq!(statuses, [500, 500, 503, 503]);
+    let refused = get(&gateway, "/");
+    assert_eq!(code(&refused), "SVC_008");
+    assert!(refused.fields.first("retry-after").is_some_and(|seconds| seconds != "1"), "{refused:?}");
+    end(gateway);
+}
+
+/// Ten thousand requests that come while a circuit is half open: as many as it has probes get through.
+#[test]
+fn exactly_the_probes_reach_an_upstream_that_is_tried_again() {
+    const CLIENTS: usize = 50;
+    const REQUESTS: usize = 200;
+    let (probed, answers) = (Gate::new(), Gate::new());
+    let calls = Arc::new(AtomicUsize::new(0));
+    let upstream = Recorder::with({
+        let (probed, answers, calls) = (probed.clone(), answers.clone(), Arc::clone(&calls));
+        move |_| match calls.fetch_add(1, Ordering::SeqCst) {
+            0 => vec![Step::AwaitRequest, Step::Send(response("500 Internal Server Error", &[], ""))],
+            _ => vec![
+                Step::AwaitRequest,
+                Step::OpenGate(probed.clone()),
+                Step::AwaitGate(answers.clone()),
+                Step::Send(response("200 OK", &[], "")),
+            ],
+        }
+    });
+    let options = "protect: [ { circuit_breaker: { consecutive_failures: 1, open_for: 1ms, probes: 3 } } ]";
+    let config = config(&[&upstream], options, "").replace("workers: 1", "workers: 4");
+    let gateway = Gateway::start(BINARY, &config);
+    assert_eq!(get(&gateway, "/").status, 500);
+    let address = gateway.address(0);
+    let ask = move || {
+        let mut client = RawClient::connect(address);
+        (0..REQUESTS).filter(|_| client.get("/").status == 503).count()
+    };
+    let clients: Vec<_> = (0..CLIENTS).map(|_| std::thread::spawn(ask)).collect();
+    assert!(probed.wait());
+    upstream.wait_for_requests(4);
+    let (waiting, done): (Vec<_>, Vec<_>) = {
+        // All but the three that probe end while the probes are held.
+        let mut clients = clients;
+        let mut done = Vec::new();
+        while done.len() < CLIENTS - 3 {
+            let (ended, going): (Vec<_>, Vec<_>) = clients.into_iter().partition(std::thread::JoinHandle::is_finished);
+            done.extend(ended);
+            clients = going;
+            std::thread::yield_now();
+        }
+        (clients, done)
+    };
+    let refused: usize = done.into_iter().map(|client| client.join().expect("a client")).sum();
+    assert_eq!((refused, calls.load(Ordering::SeqCst)), ((CLIENTS - 3) * REQUESTS, 4));
+    answers.open();
+    waiting.into_iter().for_each(|client| assert!(client.join().is_ok()));
+    end(gateway);
+}

@@ -54,7 +54,12 @@ fn plan(document: &Document, folder: &Path, found: &mut Findings) -> Option<Plan
     let admin = operations::admin(&document.admin, &root.key("admin"), found);
     let upstreams = upstream::upstreams(&document.upstreams, &root.key("upstreams"), folder, found);
     let mut routes = route::routes(document, &root.key("routes"), found);
-    let policies = protect::policies(document, routes.as_deref_mut().unwrap_or_default(), found);
+    let policies = protect::policies(
+        document,
+        upstreams.as_deref().unwrap_or_default(),
+        routes.as_deref_mut().unwrap_or_default(),
+        found,
+    );
     let access_log = &document.access_log;
     let access_log = operations::access_log(access_log, &root.key("access_log"), folder, found);
     Some(Plan {

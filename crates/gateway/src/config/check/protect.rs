@@ -15,7 +15,7 @@ use tidegate_resilience::{
 
 use super::{Findings, names};
 use crate::config::document::{self, Document};
-use crate::config::plan::{Action, Route};
+use crate::config::plan::{Action, Route, Upstream};
 use crate::config::problem::{DocumentPath, Problem};
 
 /// What protects an upstream of which nothing is written.
@@ -46,11 +46,14 @@ struct Place {
     bounded: bool,
     /// Whether there are requests that may be sent twice.
     repeats: bool,
+    /// Whether there is one step, of which the options alone are written.
+    alone: bool,
 }
 
 /// Names the pipeline of every route that has one, and returns all policies and pipelines.
 pub(super) fn policies(
     document: &Document,
+    upstreams: &[Upstream],
     routes: &mut [Route],
     found: &mut Findings,
 ) -> Option<resilience::Document> {
@@ -67,7 +70,18 @@ pub(super) fn policies(
         let steps = upstream.protect.clone().unwrap_or_else(default_steps);
         let bounded = upstream.timeouts.response.0.is_some();
         let written = upstream.protect.as_ref().map_or(0, Vec::len);
-        writer.add(name.clone(), Place { at, written, bounded, repeats: true }, steps, &[], found);
+        writer.add(name.clone(), Place { at, written, bounded, repeats: true, alone: false }, steps, &[], found);
+    }
+    for upstream in upstreams {
+        let Some(options) = document.upstreams.get(&*upstream.name).and_then(|it| it.endpoint_breaker.as_ref()) else {
+            continue;
+        };
+        let at = root.key("upstreams").key(&upstream.name).key("endpoint_breaker");
+        for endpoint in &upstream.endpoints {
+            let place = Place { at: at.clone(), written: 1, bounded: true, repeats: true, alone: true };
+            let step = PolicyOptions::CircuitBreaker(options.clone()).into();
+            writer.add(Upstream::pipeline_of(&upstream.name, endpoint), place, vec![step], &[], found);
+        }
     }
     let upstreams: Vec<_> = document.upstreams.iter().collect();
     for (index, (written, route)) in document.routes.iter().zip(routes).enumerate() {
@@ -113,7 +127,13 @@ impl Writer {
         let may_repeat = |method: &String| Method::from_bytes(method.as_bytes()).is_ok_and(|own| own.is_idempotent());
         let repeats = written.idempotent || methods.is_empty() || methods.iter().any(may_repeat);
         let response = written.timeouts.response.unwrap_or(upstream_written.timeouts.response);
-        let place = Place { at: at.clone(), written: written.protect.len(), bounded: response.0.is_some(), repeats };
+        let place = Place {
+            at: at.clone(),
+            written: written.protect.len(),
+            bounded: response.0.is_some(),
+            repeats,
+            alone: false,
+        };
         self.add(name.clone(), place, written.protect.clone(), &inner, found);
         Some(name.into())
     }
@@ -181,7 +201,8 @@ impl Writer {
             let rest = rest.strip_prefix(name.as_str());
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
         };
-        let (name, place) = self.places.iter().find(named)?;
+        // A name may begin with another one: `app` and `app.old`.
+        let (name, place) = self.places.iter().filter(named).max_by_key(|(name, _)| name.len())?;
         let unwritten = place.written == 0;
         let needless = match lint {
             Some(Lint::RetryWithoutTimeout) => place.bounded,
@@ -194,6 +215,10 @@ impl Writer {
         }
         let rest = &rest[name.len()..];
         let rest = rest.strip_prefix(".steps").unwrap_or(rest);
+        if place.alone {
+            let options = rest.strip_prefix("[0].circuit_breaker").unwrap_or_default();
+            return Some((below(place.at.clone(), options), None));
+        }
         let index = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')?.0.parse::<usize>().ok());
         match index {
             // A step of the upstream does not go with those around it.

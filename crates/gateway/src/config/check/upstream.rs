@@ -62,6 +62,7 @@ fn upstream(
         host: written.host,
         health_check: health_check.map_or(Some(None), |check| check.map(Some))?,
         outlier: health::outlier(&written.outlier),
+        endpoint_breaker: written.endpoint_breaker.is_some(),
         replay: usize::try_from(written.replay.bytes()).unwrap_or(usize::MAX),
         pool: pool(&written.pool),
         timeouts: timeouts(&written.timeouts),

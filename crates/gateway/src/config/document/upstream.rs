@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use tidegate_resilience::StepOptions;
+use tidegate_resilience::{CircuitBreakerOptions, StepOptions};
 
 use super::{Balance, Certificate, HealthCheck, Outlier, Timeout};
 use crate::config::units::{Count, DAY, KIB, MIB, OrOff, OrUnlimited, Percent, Period, Size};
@@ -62,6 +62,11 @@ pub struct Upstream {
     /// are less than 10% of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protect: Option<Vec<StepOptions>>,
+
+    /// A circuit breaker for each endpoint: one that is open gets no requests, and when it is half open as many as it has
+    /// probes. Left out, there are none; `outlier` watches endpoints too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_breaker: Option<CircuitBreakerOptions>,
 
     /// Request bodies up to this are kept until the answer begins, so that they can be sent again. Longer ones are
     /// sent once.

@@ -34,12 +34,27 @@ pub struct Upstream {
     pub health_check: Option<HealthCheck>,
     /// When an endpoint is ejected for how it answers requests; `None` is never.
     pub outlier: Option<Outlier>,
+    /// Whether each endpoint has a circuit breaker of its own: see [`Upstream::breaker_of`].
+    pub endpoint_breaker: bool,
     /// Bytes of the longest request body that is kept to be sent again.
     pub replay: usize,
     /// Bounds on connections and on waiting for one.
     pub pool: Pool,
     /// Bounds on waiting for an endpoint.
     pub timeouts: UpstreamTimeouts,
+}
+
+impl Upstream {
+    /// What the circuit breaker of one endpoint is called in [`Plan::policies`](super::Plan::policies).
+    pub fn breaker_of(&self, endpoint: &Endpoint) -> String {
+        let pipeline = Self::pipeline_of(&self.name, endpoint);
+        tidegate_resilience::Document::own_name(&pipeline, "circuit_breaker", 1)
+    }
+
+    /// What the pipeline with that breaker is called.
+    pub(in crate::config) fn pipeline_of(upstream: &str, endpoint: &Endpoint) -> String {
+        format!("{upstream} {endpoint}")
+    }
 }
 
 /// A host and port that requests are sent to. It displays as an authority: `name:80`, `[::1]:80`.
