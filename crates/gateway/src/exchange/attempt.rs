@@ -1,5 +1,6 @@
 //! One attempt to get an answer: an endpoint, a connection to it, the request sent, the response head awaited.
 
+use super::deadline::{self, is_grpc};
 use super::forward::{Forwarding, Way, count_failure};
 use super::hygiene;
 use super::pump::{Patience, Pump, PumpError, Waits};
@@ -18,7 +19,6 @@ use std::mem::{replace, take};
 use std::task::{Context, Poll};
 use std::time::Instant;
 use tidegate_resilience::{Outcome, Verdict};
-use tidegate_wire::fields::Fields;
 use tidegate_wire::framing::BodyLength;
 use tidegate_wire::h1::HeadError;
 use tidegate_wire::h2::RequestError;
@@ -164,6 +164,7 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         self.trail.begin(lease.pool().name(), lease.reused, shared.timer.now());
         let http2 = lease.is_http2();
         context.converses = http2 && matches!(shared.peer, Peer::H2(_)) && is_grpc(&head.fields);
+        deadline::tell(&mut head.fields, context.attempts, shared.exchange.local.snapshot.plan.headers.attempt);
         (self.began, self.sent) = (shared.timer.now(), None);
         if self.way.upstream.plan.host == HostField::Endpoint || !head.fields.has(Known::Host) {
             head.fields.set(Known::Host, lease.pool().authority().as_bytes());
@@ -373,11 +374,6 @@ impl Forwarding<'_, '_> {
         let bodiless = self.exchange.context.length == BodyLength::None;
         self.spent |= upload.moved > 0 || (!bodiless && upload.is_done());
     }
-}
-
-/// Whether the request is gRPC, which is HTTP/2 with a content type of its own.
-fn is_grpc(fields: &Fields) -> bool {
-    fields.value(Known::ContentType).is_some_and(|value| value.starts_with(b"application/grpc"))
 }
 
 fn read_head(cx: &mut Context<'_>, upstream: &mut Peer, head: &mut ResponseHead) -> Poll<Result<(), Lost>> {

@@ -4,6 +4,7 @@
 //! is for the policies to decide, within what is safe: see [`Forwarding::may_repeat`].
 
 use super::attempt::{self, Answer};
+use super::deadline;
 use super::pump::Patience;
 use super::replay::Replay;
 use super::verdict::Lost;
@@ -21,6 +22,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tidegate_resilience::{Attempt, Call, Clock, Code, Composition, Error, Held, Operation, Rejection, Verdict};
 use tidegate_wire::framing::BodyLength;
 use tidegate_wire::peer::Peer;
@@ -196,12 +198,14 @@ impl<'f, 'x> Forwarding<'f, 'x> {
     /// What policies may know of the request.
     fn call(&self, route: &Route) -> Call<'static> {
         let call = if self.idempotent { Call::new().idempotent() } else { Call::new() };
-        match route.plan.timeouts.total {
-            Some(total) => {
-                let left = total.saturating_sub(self.timer.now() - self.exchange.context.started);
+        let asked = deadline::asked(&self.exchange.scratch.request.fields);
+        match (route.plan.timeouts.total, asked) {
+            (None, None) => call,
+            (total, asked) => {
+                let limit = total.unwrap_or(Duration::MAX).min(asked.unwrap_or(Duration::MAX));
+                let left = limit.saturating_sub(self.timer.now() - self.exchange.context.started);
                 call.deadline(Clock::system().now().after(left))
             }
-            None => call,
         }
     }
 

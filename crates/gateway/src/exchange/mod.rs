@@ -7,6 +7,7 @@
 mod affinity;
 mod attempt;
 mod context;
+mod deadline;
 mod fallback;
 mod finish;
 mod forward;

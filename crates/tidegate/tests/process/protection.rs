@@ -404,3 +404,20 @@ fn exactly_the_probes_reach_an_upstream_that_is_tried_again() {
     waiting.into_iter().for_each(|client| assert!(client.join().is_ok()));
     end(gateway);
 }
+
+#[test]
+fn an_upstream_is_told_of_attempts_and_time_where_that_is_asked_for() {
+    let sick = answering("502 Bad Gateway");
+    let steps = "protect: [ { timeout: { total: 9s } }, { retry: { attempts: 2, budget: off } } ]";
+    let config = config(&[&sick], steps, "") + "headers: { attempt: true }\n";
+    let gateway = Gateway::start(BINARY, &config);
+    let mut client = RawClient::connect(gateway.address(0));
+    let answer = client.exchange("GET / HTTP/1.1\r\nHost: a.test\r\nX-Attempt: 7\r\nX-Timeout-Ms: 1\r\n\r\n");
+    assert_eq!(answer.status, 502);
+    let seen = sick.requests();
+    let attempts: Vec<_> = seen.iter().map(|seen| seen.fields.all("x-attempt").collect::<Vec<_>>()).collect();
+    assert_eq!(attempts, [["1"], ["2"]]);
+    let left = |at: usize| seen[at].fields.first("x-timeout-ms").expect("a time").parse::<u64>().expect("a number");
+    assert!(left(0) <= 9000 && left(1) < left(0), "{seen:?}");
+    end(gateway);
+}

@@ -84,11 +84,16 @@ pub struct Headers {
 
     /// How an upstream learns who the client is.
     pub forwarded: Forwarded,
+
+    /// Adds `X-Attempt`, which is 1 for the first attempt of a request, and `X-Timeout-Ms`, how long the gateway waits
+    /// for its answer, to requests. The latter is there where a policy or the route limits the time. Over gRPC,
+    /// `grpc-timeout` says it, with this option and without.
+    pub attempt: bool,
 }
 
 impl Default for Headers {
     fn default() -> Self {
-        Self { via: false, request_id: true, forwarded: Forwarded::XForwarded }
+        Self { via: false, request_id: true, forwarded: Forwarded::XForwarded, attempt: false }
     }
 }
 
