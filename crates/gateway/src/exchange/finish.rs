@@ -118,6 +118,7 @@ impl Exchange<'_> {
         if wanted.via {
             fields.append("via", b"1.1 tidegate");
         }
+        self.tell_limits();
     }
 
     /// Sends an answer of the gateway's own, whose head is in the scratch.
