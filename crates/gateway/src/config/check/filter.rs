@@ -95,21 +95,17 @@ impl<'d> Naming<'d> {
         for (index, Filter::RateLimit(written)) in list.iter().enumerate() {
             let at = at.index(index).key("rate_limit");
             if let Some(name) = &written.name {
-                let unique = names::upstream(name).and_then(|name| self.given_once(&name, written, &at, document));
-                if found.value(&at.key("name"), unique).is_some() {
-                    self.first.entry(name).or_insert((written, at));
+                let unique = names::upstream(name).and_then(|name| self.given_once(&name, written, document));
+                let unique = found.value(&at.key("name"), unique).is_some();
+                if unique && !self.first.contains_key(name.as_str()) {
+                    self.limit(&name.as_str().into(), written, &at, found);
+                    self.first.insert(name, (written, at));
                 }
             }
         }
     }
 
-    fn given_once(
-        &mut self,
-        name: &Arc<str>,
-        written: &document::RateLimit,
-        at: &DocumentPath,
-        document: &Document,
-    ) -> Result<(), Flaw> {
+    fn given_once(&mut self, name: &Arc<str>, written: &document::RateLimit, document: &Document) -> Result<(), Flaw> {
         match self.first.get(&**name) {
             _ if document.policies.contains_key(&**name) => {
                 let flaw = Flaw::new(format!("a policy of `policies` has the name `{name}` already"));
@@ -123,7 +119,6 @@ impl<'d> Naming<'d> {
             Some(_) => Ok(()),
             None => {
                 self.taken.take(name);
-                self.limits.0.insert(Arc::clone(name), (policy(written), at.clone()));
                 Ok(())
             }
         }
@@ -143,7 +138,11 @@ impl<'d> Naming<'d> {
             let by = found.list(&at.key("by"), &written.by, |text| part(text, written.ipv6_prefix.value()));
             let policy = match &written.name {
                 Some(name) => name.as_str().into(),
-                None => self.derived(owner, written, &at),
+                None => {
+                    let name = self.taken.take_numbered(&plain(owner));
+                    self.limit(&name, written, &at, found);
+                    name
+                }
             };
             let quota = quota(&options(written));
             Some(RateLimit {
@@ -157,10 +156,22 @@ impl<'d> Naming<'d> {
         }))
     }
 
-    fn derived(&mut self, owner: &str, written: &document::RateLimit, at: &DocumentPath) -> Arc<str> {
-        let name = self.taken.take_numbered(&plain(owner));
-        self.limits.0.insert(Arc::clone(&name), (policy(written), at.clone()));
-        name
+    /// Makes a policy of a limit. What is wrong with its options is found by the library, but for how many algorithms
+    /// there are: that is said of all of them.
+    fn limit(&mut self, name: &Arc<str>, written: &document::RateLimit, at: &DocumentPath, found: &mut Findings) {
+        let document::RateLimit { token_bucket, sliding_window, fixed_window, leaky_bucket, .. } = written;
+        let algorithms =
+            [token_bucket.is_some(), sliding_window.is_some(), fixed_window.is_some(), leaky_bucket.is_some()];
+        let amount = match algorithms.iter().filter(|written| **written).count() {
+            0 => "none",
+            1 => {
+                self.limits.0.insert(Arc::clone(name), (policy(written), at.clone()));
+                return;
+            }
+            _ => "more than one",
+        };
+        let message = format!("has {amount} of `token_bucket`, `sliding_window`, `fixed_window` and `leaky_bucket`");
+        found.error(Problem::new(at.clone(), message));
     }
 }
 
