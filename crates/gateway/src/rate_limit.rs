@@ -178,7 +178,10 @@ impl Drop for Held<'_> {
 /// Asks all of these limits: either each admits the request, or it has taken nothing from any.
 ///
 /// Where more than one would refuse it, the one answers that does so for the longest time.
-pub(crate) fn admit<'a>(asks: impl Iterator<Item = Ask<'a>> + Clone, now: &Reading<'_>) -> Result<Turn<'a>, Rejection> {
+pub(crate) fn admit<'a>(
+    asks: &(impl Iterator<Item = Ask<'a>> + Clone),
+    now: &Reading<'_>,
+) -> Result<Turn<'a>, Rejection> {
     let alone = asks.clone().nth(1).is_none();
     // Who is going to refuse is asked first. Asked, it counts the refusal, and nothing has to be given back: what is
     // given back was missing to somebody else for a moment.
@@ -264,7 +267,7 @@ impl Telling {
 }
 
 /// Seconds, rounded up: nobody is to come too early.
-fn whole_seconds(time: Duration) -> u64 {
+pub(crate) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
@@ -315,7 +318,7 @@ mod tests {
 
         fn ask(&self, limits: &[RateLimit], key: &str) -> Result<bool, Rejection> {
             let asks = limits.iter().map(|limit| Ask { limit, key, deadline: Moment::NEVER });
-            admit(asks, &Reading::of(&self.1.clock)).map(|turn| matches!(turn, Turn::Now))
+            admit(&asks, &Reading::of(&self.1.clock)).map(|turn| matches!(turn, Turn::Now))
         }
     }
 
@@ -390,7 +393,7 @@ mod tests {
         }
         assert_eq!(told(&limits, ""), (r#""wide";r=9;t=60"#.to_owned(), r#""wide";q=10;w=60"#.to_owned()));
         let ask = |limit| Ask { limit, key: "", deadline: Moment::NEVER };
-        let Ok(Turn::At(moment, held)) = admit(limits.iter().map(ask), &Reading::of(&world.1.clock)) else {
+        let Ok(Turn::At(moment, held)) = admit(&limits.iter().map(ask), &Reading::of(&world.1.clock)) else {
             panic!("it waits");
         };
         assert_eq!(moment, Moment::from_nanos(1_000_000_000));

@@ -49,7 +49,7 @@ impl Exchange<'_> {
         let deadline =
             total.map_or(Moment::NEVER, |total| now.after(total.saturating_sub(timer.now() - self.context.started)));
         let asks = limits.enumerate().map(|(place, limit)| Ask { limit, key: keys.key(place), deadline });
-        let turn = admit(asks.clone(), &Reading::taken(now));
+        let turn = admit(&asks, &Reading::taken(now));
         telling.write(asks);
         self.context.limited = true;
         match turn {
