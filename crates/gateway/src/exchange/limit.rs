@@ -153,7 +153,13 @@ fn write_address(address: IpAddr, ipv6_prefix: u8, key: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::plan::{self, Quota};
+    use crate::rate_limit::RateLimits;
     use http::HeaderName;
+    use std::time::Duration;
+    use tidegate_resilience::{Document, Environment, PolicyOptions, RateLimitOptions, Registry, TokenBucket};
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn key(by: &[KeyPart], fields: &[(&str, &[u8])], client: &str) -> String {
         let mut own = Fields::default();
@@ -198,6 +204,46 @@ mod tests {
         let of = |a: &[u8], b: &[u8]| key(&two, &[("x-a", a), ("x-b", b)], "::1");
         assert_ne!(of(b"a b", b""), of(b"a", b"b"));
         assert_ne!(of(b"a,", b"b"), of(b"a", b",b"));
+    }
+
+    /// Prints what one limit by key costs a request:
+    /// `cargo test --release -p tidegate-gateway limit::tests::the_cost -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a measurement: it prints and asserts nothing about time"]
+    fn the_cost_of_a_limit() {
+        const REQUESTS: u32 = 5_000_000;
+        let options = RateLimitOptions::token_bucket(TokenBucket { rate: 1_000_000, per: SECOND, burst: None });
+        let document = Document {
+            policies: [("per-client".to_owned(), PolicyOptions::KeyedRateLimit(options))].into(),
+            ..Document::default()
+        };
+        let registry = Registry::new(&document, &Environment::default()).expect("valid");
+        let plan = plan::RateLimit {
+            policy: "per-client".into(),
+            by: vec![KeyPart::ClientAddress(64)],
+            cost: 1,
+            quota: Quota { limit: 1_000_000, window: SECOND },
+            told: true,
+        };
+        let limits = RateLimits::build(&registry.view(), &[plan]);
+        let (fields, mut scratch, mut response) = (Fields::default(), LimitScratch::default(), Fields::default());
+        let started = std::time::Instant::now();
+        for request in 0..REQUESTS {
+            let client = IpAddr::from(std::net::Ipv4Addr::from_bits(0x0a00_0000 + request % 1000));
+            let subject = Subject { fields: &fields, method: &Method::GET, host: "", path: b"/", route: "", client };
+            let LimitScratch { keys, telling } = &mut scratch;
+            keys.clear();
+            limits.iter().for_each(|limit| keys.push(|key| subject.write(&limit.by, key)));
+            let keys = &*keys;
+            let ask = |(place, limit)| Ask { limit, key: keys.key(place), deadline: Moment::NEVER };
+            let asks = limits.iter().enumerate().map(ask);
+            assert!(admit(&asks, &Reading::taken(Clock::system().now())).is_ok());
+            telling.write(asks);
+            response.clear();
+            response.append("ratelimit-policy", telling.policy.as_bytes());
+            response.append("ratelimit", telling.standing.as_bytes());
+        }
+        println!("{:?} for a request", started.elapsed() / REQUESTS);
     }
 
     #[test]
