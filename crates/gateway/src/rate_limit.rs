@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::plan::{self, KeyPart};
 use tidegate_resilience::{
-    Admission, Call, Guard, KeyedRateLimiter, Moment, Outcome, RateLimitStatus, RateLimiter, Reading, Rejection,
+    Admission, Call, Clock, Guard, KeyedRateLimiter, Moment, Outcome, RateLimitStatus, RateLimiter, Reading, Rejection,
     Ticket, View,
 };
 
@@ -66,10 +66,33 @@ impl RateLimit {
         Self { limiter, by: plan.by.clone().into(), cost: plan.cost, told }
     }
 
-    fn guard(&self) -> &dyn Guard {
+    #[inline]
+    fn admit(&self, call: &Call<'_>, now: &Reading<'_>) -> Admission {
         match &self.limiter {
-            Limiter::All(limiter) => limiter,
-            Limiter::ByKey(limiter) => limiter,
+            Limiter::All(limiter) => limiter.admit(call, now),
+            Limiter::ByKey(limiter) => limiter.admit(call, now),
+        }
+    }
+
+    fn peek(&self, call: &Call<'_>, now: &Reading<'_>) -> Result<(), Rejection> {
+        match &self.limiter {
+            Limiter::All(limiter) => limiter.peek(call, now),
+            Limiter::ByKey(limiter) => limiter.peek(call, now),
+        }
+    }
+
+    #[inline]
+    fn settle(&self, ticket: Ticket, outcome: Outcome, now: &Reading<'_>) {
+        match &self.limiter {
+            Limiter::All(limiter) => limiter.settle(ticket, outcome, now),
+            Limiter::ByKey(limiter) => limiter.settle(ticket, outcome, now),
+        }
+    }
+
+    fn clock(&self) -> &Clock {
+        match &self.limiter {
+            Limiter::All(limiter) => limiter.clock(),
+            Limiter::ByKey(limiter) => limiter.clock(),
         }
     }
 
@@ -168,9 +191,11 @@ impl Held<'_> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         for (ask, ticket) in self.taken.drain(..) {
-            let guard = ask.limit.guard();
-            let reading = self.now.map_or_else(|| Reading::of(guard.clock()), Reading::taken);
-            guard.settle(ticket, self.outcome, &reading);
+            ask.limit.settle(
+                ticket,
+                self.outcome,
+                &self.now.map_or_else(|| Reading::of(ask.limit.clock()), Reading::taken),
+            );
         }
     }
 }
@@ -191,8 +216,8 @@ pub(crate) fn admit<'a>(
     let mut held = Held { taken: Vec::new(), outcome: Outcome::Rejected, now: Some(now.moment()) };
     let mut begins = None;
     for ask in first.and_then(|first| asks.clone().nth(first)).into_iter().chain(others) {
-        match ask.limit.guard().admit(&ask.call(), now) {
-            Admission::Granted(ticket) if alone => ask.limit.guard().settle(ticket, Outcome::Success, now),
+        match ask.limit.admit(&ask.call(), now) {
+            Admission::Granted(ticket) if alone => ask.limit.settle(ticket, Outcome::Success, now),
             Admission::Granted(ticket) => held.taken.push((ask, ticket)),
             Admission::Later(moment, ticket) => {
                 begins = begins.max(Some(moment));
@@ -219,7 +244,7 @@ pub(crate) fn admit<'a>(
 /// The place of the limit that refuses the request for the longest time, if any does.
 fn tightest<'a>(asks: impl Iterator<Item = Ask<'a>>, now: &Reading<'_>) -> Option<usize> {
     let refusals = asks.enumerate().filter_map(|(place, ask)| {
-        let rejection = ask.limit.guard().peek(&ask.call(), now).err()?;
+        let rejection = ask.limit.peek(&ask.call(), now).err()?;
         Some((place, rejection.retry_after().unwrap_or(Duration::MAX)))
     });
     refusals.max_by_key(|(place, time)| (*time, Reverse(*place))).map(|(place, _)| place)
@@ -271,8 +296,8 @@ pub(crate) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// Appends a number without the machinery of `format!`: it is done twice for every request.
-fn push_number(out: &mut String, mut number: u64) {
+/// Appends a number without the machinery of `format!`: it is done several times for every request.
+pub(crate) fn push_number(out: &mut String, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
@@ -283,14 +308,14 @@ fn push_number(out: &mut String, mut number: u64) {
             break;
         }
     }
-    out.extend(digits[at..].iter().map(|digit| char::from(*digit)));
+    out.push_str(str::from_utf8(&digits[at..]).unwrap_or_default());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::plan::Quota;
-    use tidegate_resilience::{Clock, Environment, FixedWindow, LeakyBucket, ManualClock, RateLimitOptions};
+    use tidegate_resilience::{Environment, FixedWindow, LeakyBucket, ManualClock, RateLimitOptions};
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -373,7 +398,9 @@ mod tests {
         let world = World::new();
         for order in [[0, 1], [1, 0]] {
             let mut limits = [world.fixed("short", 1, MINUTE, 1), world.fixed("long", 1, 5 * MINUTE, 1)];
-            limits.sort_by_key(|limit| order[usize::from(&**limit.guard().name() == "long")]);
+            limits.sort_by_key(|limit| {
+                order[usize::from(limit.told.as_ref().is_some_and(|(name, _)| name.contains("long")))]
+            });
             assert!(world.ask(&limits, "a").is_ok());
             assert_eq!(&**world.ask(&limits, "a").expect_err("both").policy(), "long");
         }

@@ -7,7 +7,7 @@ use super::Exchange;
 use super::affinity::cookie;
 use crate::config::plan::KeyPart;
 use crate::fault::Fault;
-use crate::rate_limit::{Ask, Held, LimitScratch, Turn, admit};
+use crate::rate_limit::{Ask, Held, LimitScratch, Turn, admit, push_number};
 use crate::scratch::Scratch;
 use crate::timer::Timer;
 use crate::worker::Local;
@@ -140,14 +140,21 @@ fn push_bytes(bytes: &[u8], key: &mut String) {
 
 /// Appends the network of an IPv6 client: within it, a host takes another address when it likes.
 fn write_address(address: IpAddr, ipv6_prefix: u8, key: &mut String) {
-    // Writing to a string cannot fail.
-    let _ = match address.to_canonical() {
-        IpAddr::V4(address) => write!(key, "{address}"),
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            for (position, octet) in address.octets().into_iter().enumerate() {
+                if position > 0 {
+                    key.push('.');
+                }
+                push_number(key, octet.into());
+            }
+        }
         IpAddr::V6(address) => {
             let mask = u128::MAX << (128 - u32::from(ipv6_prefix.clamp(1, 128)));
-            write!(key, "{}", Ipv6Addr::from_bits(address.to_bits() & mask))
+            // Writing to a string cannot fail.
+            let _ = write!(key, "{}", Ipv6Addr::from_bits(address.to_bits() & mask));
         }
-    };
+    }
 }
 
 #[cfg(test)]
