@@ -19,6 +19,7 @@ pub mod path;
 mod places;
 pub mod problem;
 mod protection;
+mod rate_limit;
 pub mod recent;
 pub mod request_id;
 pub mod router;

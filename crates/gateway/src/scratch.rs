@@ -1,5 +1,6 @@
 //! Memory that one request leaves to the next.
 
+use crate::rate_limit::LimitScratch;
 use tidegate_wire::head::{RequestHead, ResponseHead};
 
 /// Heads whose memory is used again by the next request of the worker.
@@ -9,4 +10,5 @@ pub(crate) struct Scratch {
     pub(crate) response: ResponseHead,
     /// The host as routes compare it, without a port.
     pub(crate) host: String,
+    pub(crate) limits: LimitScratch,
 }

@@ -7,6 +7,7 @@ use crate::config::plan;
 use crate::health::Witness;
 use crate::places::Places;
 use crate::protection::{Policies, Protection};
+use crate::rate_limit::RateLimits;
 use crate::recent::Writer;
 use crate::request_id;
 use crate::scratch::Scratch;
@@ -60,6 +61,7 @@ pub(crate) struct Local {
     upstream_protections: Vec<Option<Protection>>,
     /// Copies of this worker's own: no other one counts their holders.
     route_names: Vec<Arc<str>>,
+    rate_limits: Vec<RateLimits>,
     unrouted: RouteMeter,
 }
 
@@ -69,6 +71,8 @@ pub(crate) struct Door {
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) meter: ListenerMeter,
     pub(crate) places: Arc<Places>,
+    /// What every request has to pass.
+    pub(crate) rate_limits: RateLimits,
 }
 
 impl Worker {
@@ -126,7 +130,8 @@ impl Worker {
 
     pub(crate) fn keep_scratch(&self, scratch: Box<Scratch>) {
         let mut kept = self.scratches.borrow_mut();
-        let size = scratch.request.fields.capacity() + scratch.response.fields.capacity();
+        let heads = scratch.request.fields.capacity() + scratch.response.fields.capacity();
+        let size = heads + scratch.limits.capacity();
         if kept.len() < SCRATCHES && size <= SCRATCH_BYTES {
             kept.push(scratch);
         }
@@ -275,6 +280,7 @@ impl Local {
                 tls: listener.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.config))),
                 meter: listener.series.meter(worker),
                 places: Arc::clone(&listener.places),
+                rate_limits: RateLimits::build(&view, &listener.plan.rate_limits),
             })
         });
         let protections = snapshot.routes.iter().map(|route| {
@@ -283,6 +289,7 @@ impl Local {
         });
         let upstream_protections =
             snapshot.upstreams.iter().map(|upstream| Policies::protection(&view, &upstream.plan.name));
+        let rate_limits = snapshot.routes.iter().map(|route| RateLimits::build(&view, &route.plan.rate_limits));
         Self {
             upstreams: upstreams.collect(),
             doors: doors.collect(),
@@ -290,6 +297,7 @@ impl Local {
             protections: protections.collect(),
             upstream_protections: upstream_protections.collect(),
             route_names: snapshot.routes.iter().map(|route| Arc::from(&*route.plan.name)).collect(),
+            rate_limits: rate_limits.collect(),
             unrouted: snapshot.unrouted.meter(worker),
             snapshot,
         }
@@ -313,6 +321,11 @@ impl Local {
 
     pub(crate) fn route_name(&self, route: usize) -> &Arc<str> {
         &self.route_names[route]
+    }
+
+    /// What the requests of a route have to pass, besides the limits of their listener.
+    pub(crate) fn rate_limits(&self, route: usize) -> &RateLimits {
+        &self.rate_limits[route]
     }
 
     pub(crate) fn route_meter(&self, route: Option<usize>) -> &RouteMeter {

@@ -87,6 +87,32 @@ POST http://shop.example.test/a/../api/x?y
 }
 
 #[test]
+fn explain_says_which_limits_a_request_meets() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "
+listeners:
+  - { address: 127.0.0.1:0, filters: [ { rate_limit: { token_bucket: { rate: 50, burst: 200 } } } ] }
+routes:
+  - match: { prefix: /login }
+    filters:
+      - rate_limit: { name: logins, fixed_window: { limit: 10, window: 1m }, by: [client_address, \"header:X-User\"], cost: 2 }
+    respond: { status: 200 }
+";
+    fs::write(folder.path().join("tidegate.yaml"), text).expect("the file is written");
+    let output = tidegate(folder.path(), &["explain", "/login"]);
+    assert_eq!(
+        stdout(&output),
+        "\
+/login
+  host localhost, path /login
+  route `prefix /login` answers it by itself with 200 OK
+    limit      `listener-127.0.0.1-0`: 200 in 4s, on listener 127.0.0.1:0
+    limit      `logins`: 10 in 60s by client_address and header:x-user, of which a request takes 2
+"
+    );
+}
+
+#[test]
 fn diff_says_what_a_change_means() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("old.yaml"), ROUTES).expect("the file is written");

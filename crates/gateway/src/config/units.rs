@@ -23,7 +23,10 @@ pub use size::Size;
 pub use statuses::Statuses;
 
 /// The longest time that any option takes, in milliseconds: a day.
-pub const DAY: u64 = 24 * 60 * 60 * 1000;
+pub const DAY: u64 = 24 * HOUR;
+
+/// An hour, in milliseconds.
+pub const HOUR: u64 = 60 * 60 * 1000;
 
 /// Bytes in a kibibyte.
 pub const KIB: u64 = 1 << 10;

@@ -50,7 +50,7 @@ fn by_address(address: IpAddr) -> u64 {
 }
 
 /// The value of the first cookie of that name (RFC 6265 §4.2.1).
-fn cookie<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
+pub(super) fn cookie<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
     let pairs = fields.values(Known::Cookie).flat_map(|value| value.split(|byte| *byte == b';'));
     pairs.map(<[u8]>::trim_ascii).find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }

@@ -81,6 +81,8 @@ pub(super) struct Context {
     /// Whether the request could be sent once more, and its body as far as it was kept for that.
     pub(super) repeatable: bool,
     pub(super) replay: Option<Rc<RefCell<Replay>>>,
+    /// Limits were asked; what the answer tells of them is in the scratch.
+    pub(super) limited: bool,
     /// When the client may come back, where a policy that refused it knows.
     pub(super) retry_after: Option<Duration>,
 }
@@ -113,6 +115,7 @@ impl Context {
             fault: None,
             repeatable: true,
             replay: None,
+            limited: false,
             retry_after: None,
         }
     }

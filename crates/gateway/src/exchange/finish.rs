@@ -8,6 +8,7 @@ use crate::access::{Record, Text};
 use crate::config::plan::{Redirect, Respond};
 use crate::fault::Fault;
 use crate::problem;
+use crate::rate_limit::whole_seconds;
 use crate::recent::{Clipped, Entry, Trail};
 use crate::stats::Protocol;
 use crate::timer::{Timer, after};
@@ -59,7 +60,7 @@ impl Exchange<'_> {
         head.fields.append("content-type", b"application/problem+json");
         head.fields.append("cache-control", b"no-store");
         if let Some(least) = fault.retry_after() {
-            let known = self.context.retry_after.map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0));
+            let known = self.context.retry_after.map(whole_seconds);
             let seconds = known.unwrap_or_default().max(least.into());
             head.fields.append("retry-after", seconds.to_string().as_bytes());
         }
@@ -118,6 +119,7 @@ impl Exchange<'_> {
         if wanted.via {
             fields.append("via", b"1.1 tidegate");
         }
+        self.tell_limits();
     }
 
     /// Sends an answer of the gateway's own, whose head is in the scratch.

@@ -14,6 +14,7 @@ mod forward;
 mod head;
 mod hygiene;
 mod identity;
+mod limit;
 mod pump;
 mod relay;
 mod replay;
@@ -92,7 +93,9 @@ impl Exchange<'_> {
         self.context.length = length;
         self.read_head(peer)?;
         let local = Rc::clone(&self.local);
-        let route = self.route(&local)?;
+        let found = self.route(&local);
+        self.limit(peer, timer, &local).await?;
+        let route = found?;
         self.admit(route)?;
         match &route.plan.action {
             Action::Respond(respond) => {

@@ -108,7 +108,10 @@ fn text(request: &str, result: &Result<Explanation<'_>, Fault>, loaded: &Loaded)
         Ok(explanation) => {
             line(&mut out, &format!("host {}, path {}", or_none(&explanation.host), explanation.path));
             match explanation.answering() {
-                Some(route) if explanation.refusal.is_none() => answer(&mut out, route, loaded),
+                Some(route) if explanation.refusal.is_none() => {
+                    answer(&mut out, route, loaded);
+                    limits(&mut out, route, loaded);
+                }
                 Some(route) => line(&mut out, &format!("route `{}` would answer it", route.name)),
                 None => {}
             }
@@ -143,6 +146,18 @@ fn answer(out: &mut String, route: &Route, loaded: &Loaded) {
             line(out, &format!("route `{}` sends the client elsewhere with {}", route.name, redirect.status));
         }
         Action::Forward(upstream) => forwarded(out, route, &loaded.plan.upstreams[*upstream]),
+    }
+}
+
+/// What the request has to pass first.
+fn limits(out: &mut String, route: &Route, loaded: &Loaded) {
+    for listener in &loaded.plan.listeners {
+        for limit in &listener.rate_limits {
+            line(out, &format!("  limit      {limit}, on listener {}", listener.address));
+        }
+    }
+    for limit in &route.rate_limits {
+        line(out, &format!("  limit      {limit}"));
     }
 }
 

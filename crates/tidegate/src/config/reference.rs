@@ -46,13 +46,27 @@ A time may be written with more units than elsewhere, and with a fraction: `250u
 /// The definitions that are the section about policies, wherever they stand.
 const POLICY: [&str; 2] = ["StepOptions", "PolicyOptions"];
 
+/// What is said of filters before their options.
+const FILTERS: &str = "
+## Filters
+
+What a request has to pass before anything is done for it. A filter is written as a map with one key: its kind. `filters`
+of a listener and of a route are lists of such maps. [Rate limits](rate-limits.md) has examples.
+
+| kind | value | meaning |
+|---|---|---|";
+
+/// The definition that is the section about filters.
+const FILTER: &str = "Filter";
+
 /// The reference document, in Markdown.
 pub fn reference() -> String {
     let schema = schema();
     let definitions = &schema["$defs"];
     let mut writer = Writer { definitions, text: INTRODUCTION.to_owned() };
     writer.section("##", "", &schema);
-    writer.policies(&definitions[POLICY[0]]);
+    writer.kinds(FILTERS, "filters.", &definitions[FILTER]);
+    writer.kinds(POLICIES, "", &definitions[POLICY[0]]);
     writer.text
 }
 
@@ -108,21 +122,22 @@ impl<'s> Writer<'s> {
         below
     }
 
-    /// All kinds of policies, and a section for each. Kinds with the same options share one.
-    fn policies(&mut self, steps: &'s Value) {
-        self.line(POLICIES);
-        let mut written: Vec<(&str, &Value)> = Vec::new();
-        for (kind, options, choice) in kinds(steps).unwrap_or_default() {
+    /// All kinds of policies or filters, and a section for each. Kinds with the same options share one.
+    fn kinds(&mut self, introduction: &str, path: &str, choices: &'s Value) {
+        self.line(introduction);
+        let mut written: Vec<(String, &Value)> = Vec::new();
+        for (kind, options, choice) in kinds(choices).unwrap_or_default() {
             let own = self.resolved(options);
             let same = written.iter().find(|(_, other)| std::ptr::eq(*other, own));
-            let value = self.value(same.map_or(kind, |(first, _)| first), options);
+            let place = same.map_or_else(|| format!("{path}{kind}"), |(first, _)| first.clone());
+            let value = self.value(&place, options);
             if same.is_none() && own["properties"].is_object() {
-                written.push((kind, own));
+                written.push((place, own));
             }
             self.line(&format!("| `{kind}` | {value} | {} |", sentence(choice)));
         }
         for (kind, options) in written {
-            self.section("###", kind, options);
+            self.section("###", &kind, options);
         }
     }
 
@@ -156,6 +171,9 @@ impl<'s> Writer<'s> {
     fn value(&self, path: &str, option: &'s Value) -> String {
         if definition(option).is_some_and(|name| POLICY.contains(&name)) {
             return "[policy](#policies)".to_owned();
+        }
+        if definition(option) == Some(FILTER) {
+            return "[filter](#filters)".to_owned();
         }
         let own = self.resolved(option);
         if own["x-kind"].is_string() {

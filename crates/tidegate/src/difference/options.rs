@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::config::{CONCEALED, Loaded, conceal, is_secret};
 use serde_json::Value;
+use tidegate_gateway::config::plan::RateLimit;
 
 /// An option that has another value, or that only one of the documents has.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,10 +30,14 @@ pub(crate) enum Weight {
 }
 
 /// Options whose absence, or `off`, leaves something without protection.
-const PROTECTIONS: [&str; 5] = ["health_check", "outlier", "tls", "verify", "trusted_proxies"];
+const PROTECTIONS: [&str; 6] = ["health_check", "outlier", "tls", "verify", "trusted_proxies", "filters"];
 
 /// Options below which every number, size and time is a limit; and options that are one by themselves.
-const LIMITS: [&str; 7] = ["limits", "timeouts", "pool", "http2", "max_body", "max_ejected", "drain_timeout"];
+const LIMITS: [&str; 8] =
+    ["limits", "timeouts", "pool", "http2", "max_body", "max_ejected", "drain_timeout", "rate_limit"];
+
+/// Options of rate limits that let through less the larger they are.
+const INVERSE: [&str; 3] = ["window", "per", "cost"];
 
 /// Every option that differs, what matters most first. Defaults count as written.
 pub(crate) fn changed(before: &Loaded, after: &Loaded) -> Vec<OptionChange> {
@@ -42,14 +47,27 @@ pub(crate) fn changed(before: &Loaded, after: &Loaded) -> Vec<OptionChange> {
     found
 }
 
-/// A document with every default, and with the names that routes get where none is written.
+/// A document with every default, and with the names that routes and limits get where none is written.
 fn tree(loaded: &Loaded) -> Value {
     let mut tree = serde_json::to_value(&loaded.document).unwrap_or_default();
     let written = tree.get_mut("routes").and_then(Value::as_array_mut).into_iter().flatten();
     for (written, route) in written.zip(&loaded.plan.routes) {
         written["name"] = Value::from(&*route.name);
+        name_limits(written, &route.rate_limits);
+    }
+    let written = tree.get_mut("listeners").and_then(Value::as_array_mut).into_iter().flatten();
+    for (written, listener) in written.zip(&loaded.plan.listeners) {
+        name_limits(written, &listener.rate_limits);
     }
     tree
+}
+
+/// Writes into the filters of a route or listener what its limits are called.
+fn name_limits(owner: &mut Value, limits: &[RateLimit]) {
+    let filters = owner.get_mut("filters").and_then(Value::as_array_mut).into_iter().flatten();
+    for (filter, limit) in filters.zip(limits) {
+        filter["rate_limit"]["name"] = Value::from(&*limit.policy);
+    }
 }
 
 fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mut Vec<OptionChange>) {
@@ -87,7 +105,9 @@ fn below(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
+/// What an item of a list is called; a filter by the name within.
 fn name(item: &Value) -> Option<&str> {
+    let item = item.get("rate_limit").unwrap_or(item);
     item.get("name").or_else(|| item.get("address"))?.as_str()
 }
 
@@ -100,17 +120,30 @@ fn named(list: &[Value]) -> bool {
 }
 
 fn weight(path: &str, before: Option<&Value>, after: Option<&Value>) -> Weight {
-    let last = path.rsplit('.').next().unwrap_or_default();
+    let options = without_names(path);
+    let last = options.rsplit('.').next().unwrap_or_default();
     let on = |value: Option<&Value>| value.is_some_and(|value| !is_off(value) && *value != Value::Bool(false));
     if PROTECTIONS.contains(&last) && on(before) && !on(after) {
         return Weight::Unprotected;
     }
-    let is_limit = path.split('.').any(|part| LIMITS.contains(&part));
-    match (is_limit, before.and_then(magnitude), after.and_then(magnitude)) {
+    if last == "mode" && before.is_some_and(|mode| *mode == "enabled") {
+        return Weight::Unprotected;
+    }
+    let is_limit = options.split('.').any(|part| LIMITS.contains(&part));
+    let (mut before, mut after) = (before.and_then(magnitude), after.and_then(magnitude));
+    if options.contains("rate_limit") && INVERSE.contains(&last) {
+        std::mem::swap(&mut before, &mut after);
+    }
+    match (is_limit, before, after) {
         (true, Some(before), Some(after)) if after < before => Weight::Tighter,
         (true, Some(before), Some(after)) if after > before => Weight::Looser,
         _ => Weight::Other,
     }
+}
+
+/// A path without the names of items of lists, which may look like options.
+fn without_names(path: &str) -> String {
+    path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect()
 }
 
 fn is_off(value: &Value) -> bool {
@@ -227,6 +260,38 @@ mod tests {
         let weights: Vec<_> = found.iter().map(|(weight, _)| *weight).collect();
         assert_eq!(weights, [Weight::Tighter, Weight::Looser, Weight::Looser], "{found:?}");
         assert_eq!(found[0].1, "listeners[127.0.0.1:80].limits.body: 1GiB -> 10MiB");
+    }
+
+    #[test]
+    fn limits_in_front_of_routes_are_told_apart_too() {
+        let limited = |limit: Value| {
+            loaded(|document| {
+                let fixed = json!({ "rate_limit": { "fixed_window": { "limit": 9, "window": "1h" } } });
+                document["listeners"][0]["filters"] = json!([fixed]);
+                document["routes"][0]["filters"] = json!([fixed, { "rate_limit": limit }]);
+            })
+        };
+        let before = json!({ "name": "b", "token_bucket": { "rate": 5, "per": "1s" }, "by": ["host"], "cost": 2 });
+        let weighed = |option: &str, value: Value| {
+            let mut after = before.clone();
+            after[option] = value;
+            let found = changed(&limited(before.clone()), &limited(after));
+            assert_eq!(found.len(), 1, "{found:?}");
+            (found[0].weight, found[0].to_string())
+        };
+        let at = |rest: &str| format!("routes[all].filters[b].rate_limit.{rest}");
+        let bucket = |rate: u32, per: &str| json!({ "rate": rate, "per": per });
+        let expected = (Weight::Tighter, at("token_bucket.rate: 5 -> 4"));
+        assert_eq!(weighed("token_bucket", bucket(4, "1s")), expected);
+        assert_eq!(weighed("token_bucket", bucket(5, "2s")), (Weight::Tighter, at("token_bucket.per: 1s -> 2s")));
+        assert_eq!(weighed("cost", json!(1)), (Weight::Looser, at("cost: 2 -> 1")));
+        assert_eq!(weighed("by", json!([])).0, Weight::Other);
+        assert_eq!(weighed("mode", json!("metrics_only")).0, Weight::Unprotected);
+        let without = changed(&limited(before.clone()), &loaded(|_| {}));
+        let lost: Vec<_> = without.iter().map(|option| (option.weight, option.path.as_str())).collect();
+        let expected =
+            [(Weight::Unprotected, "listeners[127.0.0.1:80].filters"), (Weight::Unprotected, "routes[all].filters")];
+        assert_eq!(lost, expected);
     }
 
     #[test]

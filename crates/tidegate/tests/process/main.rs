@@ -22,6 +22,7 @@ mod paths;
 mod policies;
 mod protection;
 mod proxy_protocol;
+mod rate_limits;
 mod recent;
 mod reload;
 mod rig;

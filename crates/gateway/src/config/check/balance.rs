@@ -75,10 +75,11 @@ const REMOVED: [&str; 12] = [
     "x-forwarded-proto",
 ];
 
-fn key_field(text: &str) -> Result<HeaderName, Flaw> {
+/// A field that a key can be made of.
+pub(super) fn key_field(text: &str) -> Result<HeaderName, Flaw> {
     let name = field_name(text)?;
     if REMOVED.contains(&name.as_str()) {
-        let flaw = Flaw::new(format!("the gateway removes `{name}` before it chooses"));
+        let flaw = Flaw::new(format!("the gateway removes `{name}` before it looks at keys"));
         return Err(flaw.help("take another field, or `client_address` for who asks"));
     }
     Ok(name)
@@ -112,7 +113,7 @@ fn sticky_cookie(
 }
 
 /// A token, as RFC 6265 §4.1.1 has it.
-fn cookie_name(text: &str) -> Result<Box<str>, Flaw> {
+pub(super) fn cookie_name(text: &str) -> Result<Box<str>, Flaw> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if text.is_empty() || !text.bytes().all(is_token) {
         let flaw = Flaw::new(format!("`{}` is not the name of a cookie", text.escape_debug()));

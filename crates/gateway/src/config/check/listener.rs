@@ -63,6 +63,7 @@ fn listener(written: &document::Listener, at: &DocumentPath, folder: &Path, foun
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
         proxy_protocol: proxy_protocol.map_or(Some(None), |proxy| proxy.map(Some))?,
         trusted_proxies: trusted_proxies?,
+        rate_limits: Vec::new(),
         timeouts: timeouts(&written.timeouts),
         http2: http2(&written.http2, limits.head),
         limits,

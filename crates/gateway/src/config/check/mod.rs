@@ -4,6 +4,7 @@
 //! records why it cannot. A part that fails never stops the others from being looked at.
 
 mod balance;
+mod filter;
 mod health;
 mod listener;
 mod names;
@@ -50,16 +51,13 @@ pub fn check(document: &Document, folder: &Path) -> Result<Checked, Vec<Problem>
 fn plan(document: &Document, folder: &Path, found: &mut Findings) -> Option<Plan> {
     let root = DocumentPath::root();
     // Every part is checked before any failure ends this function, so that all problems are found.
-    let listeners = listener::listeners(document, &root.key("listeners"), folder, found);
+    let mut listeners = listener::listeners(document, &root.key("listeners"), folder, found);
     let admin = operations::admin(&document.admin, &root.key("admin"), found);
     let upstreams = upstream::upstreams(&document.upstreams, &root.key("upstreams"), folder, found);
     let mut routes = route::routes(document, &root.key("routes"), found);
-    let policies = protect::policies(
-        document,
-        upstreams.as_deref().unwrap_or_default(),
-        routes.as_deref_mut().unwrap_or_default(),
-        found,
-    );
+    let (doors, ways) = (listeners.as_deref_mut().unwrap_or_default(), routes.as_deref_mut().unwrap_or_default());
+    let limits = filter::limits(document, doors, ways, found);
+    let policies = protect::policies(document, upstreams.as_deref().unwrap_or_default(), ways, limits, found);
     let access_log = &document.access_log;
     let access_log = operations::access_log(access_log, &root.key("access_log"), folder, found);
     Some(Plan {

@@ -13,6 +13,7 @@ use tidegate_resilience::{
     Backoff, Environment, Lint, PipelineOptions, PolicyOptions, Registry, RetryBudgetOptions, RetryOptions, StepOptions,
 };
 
+use super::filter::Limits;
 use super::{Findings, names};
 use crate::config::document::{self, Document};
 use crate::config::plan::{Action, Route, Upstream};
@@ -35,6 +36,8 @@ fn default_steps() -> Vec<StepOptions> {
 struct Writer {
     document: resilience::Document,
     places: BTreeMap<String, Place>,
+    /// Limits in front of routes, which are policies of no pipeline.
+    limits: Limits,
 }
 
 /// Where the steps of a pipeline are written.
@@ -50,11 +53,12 @@ struct Place {
     alone: bool,
 }
 
-/// Names the pipeline of every route that has one, and returns all policies and pipelines.
+/// Names the pipeline of every route that has one, and returns all policies and pipelines, with those of `limits`.
 pub(super) fn policies(
     document: &Document,
     upstreams: &[Upstream],
     routes: &mut [Route],
+    limits: Limits,
     found: &mut Findings,
 ) -> Option<resilience::Document> {
     let root = DocumentPath::root();
@@ -65,6 +69,10 @@ pub(super) fn policies(
             writer.document.policies.insert(name.clone(), options.clone());
         }
     }
+    for (name, options) in limits.policies() {
+        writer.document.policies.insert(name.to_owned(), options.clone());
+    }
+    writer.limits = limits;
     for (name, upstream) in &document.upstreams {
         let at = root.key("upstreams").key(name).key("protect");
         let steps = upstream.protect.clone().unwrap_or_else(default_steps);
@@ -190,6 +198,9 @@ impl Writer {
     /// to know about it. `None` for what is not so here.
     fn place(&self, path: &str, lint: Option<Lint>) -> Option<(DocumentPath, Option<String>)> {
         if let Some(rest) = path.strip_prefix("policies.") {
+            if let Some((at, rest)) = self.limits.find(rest) {
+                return Some((below(at.clone(), rest), None));
+            }
             let mut names = self.document.policies.keys();
             let name = names.find(|name| rest.strip_prefix(*name).is_some_and(|rest| rest.starts_with('.')));
             let name = name.map_or(rest, String::as_str);

@@ -81,6 +81,7 @@ fn route(
             encoded_slash: allows(Allowance::EncodedSlash),
             encoded_backslash: allows(Allowance::EncodedBackslash),
         },
+        rate_limits: Vec::new(),
         protection: None,
         fallback: None,
         idempotent: written.idempotent,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::plan::{
-    Action, BodyLimit, EndpointHost, HostPattern, PathPattern, Probe, ProbeMethod, Test, UpstreamProtocol,
+    Action, BodyLimit, EndpointHost, HostPattern, PathPattern, Probe, ProbeMethod, RateLimit, Test, UpstreamProtocol,
 };
 
 /// A document with one listener and one upstream, and these keys over them.
@@ -137,6 +137,12 @@ fn one_mistake_gives_one_problem() {
     let route = |route: Value| json!({ "routes": [route] });
     let upstream = |key: &str, value: Value| json!({ "upstreams": { "app": { "endpoints": ["app:80"], key: value } } });
     let listener = |key: &str, value: Value| json!({ "listeners": [{ "address": "[::1]:0", key: value }] });
+    let limited = |limits: Value| {
+        let filters: Vec<_> =
+            limits.as_array().into_iter().flatten().map(|limit| json!({ "rate_limit": limit })).collect();
+        route(json!({ "upstream": "app", "filters": filters }))
+    };
+    let window = json!({ "limit": 5, "window": "1m" });
     for (changes, expected) in [
         (json!({ "listeners": [] }), "listeners: needs at least one listener"),
         (
@@ -240,6 +246,58 @@ fn one_mistake_gives_one_problem() {
             "routes[0].match.regex: is not a regular expression that can be used: it takes more than 1048576 bytes compiled",
         ),
         (json!({ "access_log": { "to": "" } }), "access_log.to: is not the path of a file"),
+        (
+            limited(json!([{}])),
+            "routes[0].filters[0].rate_limit: has none of `token_bucket`, `sliding_window`, `fixed_window` and `leaky_bucket`",
+        ),
+        (
+            limited(json!([{ "name": "a", "fixed_window": window, "sliding_window": window }])),
+            "routes[0].filters[0].rate_limit: has more than one of `token_bucket`, `sliding_window`, `fixed_window` and `leaky_bucket`",
+        ),
+        (
+            limited(json!([{ "fixed_window": { "limit": 0, "window": "1m" } }])),
+            "routes[0].filters[0].rate_limit.fixed_window.limit: must be from 1 to 4000000000",
+        ),
+        (
+            limited(json!([{ "fixed_window": window, "max_wait": "1s", "by": ["path"] }])),
+            "routes[0].filters[0].rate_limit.max_wait: is only for a `token_bucket`",
+        ),
+        (
+            limited(json!([{ "fixed_window": window, "by": ["host", "client"] }])),
+            "routes[0].filters[0].rate_limit.by[1]: `client` is no part of a request",
+        ),
+        (
+            limited(json!([{ "fixed_window": window, "by": ["header:x-forwarded-for"] }])),
+            "routes[0].filters[0].rate_limit.by[0]: the gateway removes `x-forwarded-for` before it looks at keys",
+        ),
+        (
+            limited(json!([{ "name": "a/b", "fixed_window": window }])),
+            "routes[0].filters[0].rate_limit.name: `a/b` is not a name",
+        ),
+        (
+            limited(
+                json!([{ "name": "a", "fixed_window": window }, { "name": "a", "fixed_window": window, "by": ["host"] }]),
+            ),
+            "routes[0].filters[1].rate_limit.name: `a` has other options at `routes[0].filters[0].rate_limit`",
+        ),
+        (
+            json!({
+                "listeners": [{ "address": "[::1]:0", "filters": [{ "rate_limit": { "name": "a", "fixed_window": window } }] }],
+                "routes": [{ "upstream": "app", "filters": [{ "rate_limit": { "name": "a", "fixed_window": { "limit": 6, "window": "1m" } } }] }],
+            }),
+            "routes[0].filters[0].rate_limit.name: `a` has other options at `listeners[0].filters[0].rate_limit`",
+        ),
+        (
+            json!({
+                "policies": { "a": { "bulkhead": { "max_concurrent": 5 } } },
+                "routes": [{ "upstream": "app", "filters": [{ "rate_limit": { "name": "a", "fixed_window": window } }] }],
+            }),
+            "routes[0].filters[0].rate_limit.name: a policy of `policies` has the name `a` already",
+        ),
+        (
+            limited((0..17).map(|_| json!({ "fixed_window": window })).collect()),
+            "routes[0].filters: has more than 16 filters",
+        ),
     ] {
         assert_eq!(errors(changes), [expected]);
     }
@@ -289,6 +347,37 @@ fn derived_names_are_unique_and_never_take_a_given_one() {
     .plan;
     let names: Vec<_> = plan.routes.iter().map(|route| &*route.name).collect();
     assert_eq!(names, ["prefix /a", "prefix /a #3", "prefix /a #4", "prefix /a #2", "regex /c+"]);
+}
+
+#[test]
+fn limits_are_policies_by_name() {
+    let limit = |limit: Value| json!({ "rate_limit": limit });
+    let window = json!({ "limit": 5, "window": "1m" });
+    let shared = |cost| limit(json!({ "name": "shared", "fixed_window": window, "by": ["path"], "cost": cost }));
+    let plain = limit(json!({ "fixed_window": window }));
+    let plan = checked(json!({
+        "listeners": [{ "address": "127.0.0.1:80", "filters": [plain] }],
+        "policies": { "prefix-a": { "bulkhead": { "max_concurrent": 5 } } },
+        "routes": [
+            { "match": { "prefix": "/a" }, "upstream": "app", "filters": [plain, plain, shared(1)] },
+            { "match": { "prefix": "/b" }, "respond": { "status": 200 }, "filters": [shared(3)] },
+        ],
+    }))
+    .plan;
+    let names = |limits: &[RateLimit]| limits.iter().map(|limit| limit.policy.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(&plan.listeners[0].rate_limits), ["listener-127.0.0.1-80"]);
+    assert_eq!(names(&plan.routes[0].rate_limits), ["prefix-a #2", "prefix-a #3", "shared"]);
+    assert_eq!(names(&plan.routes[1].rate_limits), ["shared"]);
+    assert_eq!(plan.routes[1].rate_limits[0].cost, 3);
+    let kinds: Vec<_> = plan.policies.policies.iter().map(|(name, options)| (name.as_str(), options.kind())).collect();
+    let expected = [
+        ("listener-127.0.0.1-80", "rate_limit"),
+        ("prefix-a", "bulkhead"),
+        ("prefix-a #2", "rate_limit"),
+        ("prefix-a #3", "rate_limit"),
+        ("shared", "keyed_rate_limit"),
+    ];
+    assert_eq!(kinds, expected);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Filter;
 use crate::config::units::{Count, DAY, GIB, KIB, MIB, OrOff, OrUnlimited, Period, Size};
 
 /// A time that something may take: at least a millisecond, at most a day.
@@ -29,6 +30,11 @@ pub struct Listener {
     /// they are removed.
     #[serde(default)]
     pub trusted_proxies: Vec<String>,
+
+    /// What every request here has to pass before it is answered, whatever its route, and those that have none. 16 at
+    /// most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<Filter>,
 
     /// Bounds on connections and messages.
     #[serde(default)]

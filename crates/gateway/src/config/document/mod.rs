@@ -4,6 +4,7 @@
 //! types are the reference that users read, through the JSON Schema.
 
 mod balance;
+mod filter;
 mod health;
 mod listener;
 mod operations;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_resilience::PolicyOptions;
 
 pub use balance::{Algorithm, Balance, KeyedBalance, Maglev, SameSite, StickyCookie};
+pub use filter::{Filter, RateLimit};
 pub use health::{GrpcCheck, HealthCheck, Outlier, ProbeMethod, SuccessRate, TcpCheck};
 pub use listener::{
     BodyRate, Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, Ping, ProxyProtocol, Timeout,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use tidegate_resilience::StepOptions;
 
-use super::Timeout;
+use super::{Filter, Timeout};
 use crate::config::units::{Count, OneOrMany, OrOff, OrUnlimited, Size, Statuses};
 
 /// Which requests are answered, and how: by exactly one of `upstream`, `respond` and `redirect`.
@@ -46,6 +46,10 @@ pub struct Route {
     /// Sends the client elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect: Option<Redirect>,
+
+    /// What requests have to pass before they are answered, behind the filters of the listener. 16 at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<Filter>,
 
     /// Policies around the requests of this route, outermost first. Those of the upstream stand inside them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

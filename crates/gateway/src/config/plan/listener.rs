@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::TlsVersion;
+use super::{RateLimit, TlsVersion};
 
 /// One address on which every worker accepts clients.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +19,8 @@ pub struct Listener {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Peers whose `Forwarded` and `X-Forwarded-*` fields are believed; empty trusts nobody.
     pub trusted_proxies: Vec<IpNet>,
+    /// What every request has to pass.
+    pub rate_limits: Vec<RateLimit>,
     /// Bounds on connections and messages.
     pub limits: Limits,
     /// Bounds on waiting.

@@ -4,6 +4,7 @@
 //! refers only to things that exist; defaults and overrides are already applied. Times are [`Duration`](std::time::Duration)s,
 //! sizes are bytes, and an `Option` that is `None` means *off* or *unlimited*.
 
+mod filter;
 mod health;
 mod listener;
 mod operations;
@@ -12,6 +13,7 @@ mod upstream;
 
 use std::num::NonZeroUsize;
 
+pub use filter::{KeyPart, Quota, RateLimit};
 pub use health::{HealthCheck, Outlier, Probe, SuccessRate};
 pub use listener::{
     Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, MinimumRate, Ping, ProxyProtocol,
@@ -44,7 +46,8 @@ pub struct Plan {
     pub upstreams: Vec<Upstream>,
     /// Routes in written order; their names are unique.
     pub routes: Vec<Route>,
-    /// The policies of all upstreams and routes. [`Route::protection`] names its pipelines.
+    /// The policies of all upstreams, routes and listeners. [`Route::protection`] names its pipelines,
+    /// [`RateLimit::policy`] its limits.
     pub policies: tidegate_resilience::Document,
     /// The access log; `None` when it is off.
     pub access_log: Option<AccessLog>,

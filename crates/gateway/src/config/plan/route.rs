@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
-use super::Scheme;
+use super::{RateLimit, Scheme};
 use crate::config::units::Statuses;
 
 /// What happens to the requests that match.
@@ -25,6 +25,8 @@ pub struct Route {
     pub max_body: BodyLimit,
     /// Dangerous encodings let through in a path.
     pub allow: PathAllowances,
+    /// What requests have to pass, besides the limits of the listener.
+    pub rate_limits: Vec<RateLimit>,
     /// The pipeline of [`Plan::policies`](super::Plan::policies) that its requests run through; `None` where it does not
     /// forward, or is not protected.
     pub protection: Option<Arc<str>>,

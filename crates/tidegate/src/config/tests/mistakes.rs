@@ -107,6 +107,22 @@ fn routes_and_upstreams_have_their_own_mistakes() {
             "  - upstream: app\n    match:\n      query: { a: { regex: x, present: true } }",
             "7:16 routes[0].match.query.a: needs exactly one of `regex` and `present`",
         ),
+        (
+            app,
+            "  - upstream: app\n    filters:\n      - rate_limit: { fixed_window: { limit: ten, window: 1m } }",
+            "7:46 routes[0].filters[0].rate_limit.fixed_window.limit: expected a whole number, found `ten`",
+        ),
+        (
+            app,
+            "  - upstream: app\n    filters:\n      - rate_limit: { fixed_window: { limit: 10, window: 1s }, by: [ip] }",
+            "7:69 routes[0].filters[0].rate_limit.by[0]: `ip` is no part of a request | write `client_address`, `header:NAME`, \
+             `cookie:NAME`, `host`, `path`, `method` or `route`",
+        ),
+        (
+            app,
+            "  - upstream: app\n    filters:\n      - rate_limit: { token_bucket: { rate: 10 }, max_wiat: 5s }",
+            "7:51 routes[0].filters[0].rate_limit.max_wiat: unknown key `max_wiat` | did you mean `max_wait`?",
+        ),
         (app, "  - respond: {}", "5:5 routes[0].respond: the key `status` is missing"),
         ("  app: {}", "  - upstream: app", "3:3 upstreams.app: the key `endpoints` is missing"),
         (
@@ -507,7 +523,7 @@ fn places_are_right_in_every_format() {
             "3:14 listeners[0].address: `ü` is not an IP address with a port \
              | write it like `127.0.0.1:8080` or `[::1]:8080`",
             "4:5 listeners[0].x: unknown key `x` \
-             | known here: `address`, `tls`, `proxy_protocol`, `trusted_proxies`, `limits`, `timeouts`, `http2`",
+             | known here: `address`, `tls`, `proxy_protocol`, `trusted_proxies`, `filters`, `limits`, `timeouts`, `http2`",
         ]
     );
     let wide = "listeners: [ { address: 127.0.0.1:0 } ] # ü\n\"ü\": 1 # 試験\nworkers: \"試\"\n";
