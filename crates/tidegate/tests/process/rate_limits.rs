@@ -7,7 +7,7 @@ use tidegate_testkit::gateway::Gateway;
 use tidegate_testkit::http1::Response;
 use tidegate_testkit::recorder::{Recorder, Step, response};
 
-use crate::reload::{is_reloaded, reload};
+use crate::reload::{admin, is_reloaded, reload};
 use crate::rig::{BINARY, check_problem};
 
 /// A gateway that answers by itself; all windows in these tests are longer than any test.
@@ -249,7 +249,7 @@ fn no_more_pass_than_the_limit_says_whichever_worker_answers() {
 fn a_flood_of_keys_takes_no_memory_and_nothing_from_who_is_known() {
     const KEYS: usize = 100_000;
     const BATCH: usize = 100;
-    let limit = "fixed_window: { limit: 5, window: 1h }, by: [\"header:x-user\"], max_keys: 1000";
+    let limit = "fixed_window: { limit: 5, window: 1h }, by: [\"header:x-user\"], max_keys: 1000, name: flooded";
     let gateway = Gateway::start(BINARY, &config(2, "", &route("/", &format!("{{ rate_limit: {{ {limit} }} }}"))));
     let flood = |keys: std::ops::Range<usize>| {
         let mut client = RawClient::connect(gateway.address(0));
@@ -273,6 +273,11 @@ fn a_flood_of_keys_takes_no_memory_and_nothing_from_who_is_known() {
         floods.into_iter().map(|flood| flood.join().expect("a flood")).sum()
     });
     let grown = gateway.resident_bytes().saturating_sub(before);
+    let (_, metrics) = admin(&gateway, "/metrics");
+    let followed =
+        metrics.lines().find_map(|line| line.strip_prefix(r#"tidegate_keyed_rate_limiter_keys{policy="flooded"} "#));
+    let followed: f64 = followed.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{metrics}"));
+    assert!((900.0..=1000.0).contains(&followed), "{followed} keys are followed");
     assert!(grown < 10 << 20, "{grown} bytes for keys of {} bytes in all", KEYS * 200);
     assert!((1..=1100).contains(&passed_by_flood), "{passed_by_flood} of {KEYS} keys that come once passed");
     assert_eq!(passed(&gateway, 5, "/", "X-User: known\r\n"), 3, "who is known has what was left");
