@@ -9,7 +9,6 @@ use crate::config::plan::{Redirect, Respond};
 use crate::fault::Fault;
 use crate::problem;
 use crate::rate_limit::whole_seconds;
-use crate::recent::{Clipped, Entry, Trail};
 use crate::stats::Protocol;
 use crate::timer::{Timer, after};
 use http::StatusCode;
@@ -231,10 +230,7 @@ impl Exchange<'_> {
         if let Some(log) = &*self.worker.access_log() {
             log.record(self.access_record(outcome, self.started_at(now), elapsed));
         }
-        if self.worker.recent().is_on() {
-            let entry = self.entry(outcome, now);
-            self.worker.recent().record(entry);
-        }
+        self.remember(outcome, now);
     }
 
     /// When the request came, by the clock on the wall.
@@ -247,35 +243,37 @@ impl Exchange<'_> {
         (outcome != Outcome::ClientGone || self.context.sent > 0).then_some(self.scratch.response.status)
     }
 
-    /// What is remembered of the exchange; it takes out of the context what nothing asks for any more.
-    fn entry(&mut self, outcome: Outcome, now: Instant) -> Entry {
+    /// Writes into the memory of the last exchanges; it takes out of the context what nothing asks for any more.
+    fn remember(&mut self, outcome: Outcome, now: Instant) {
+        if !self.worker.recent().is_on() {
+            return;
+        }
         let (status, started) = (self.answered(outcome), self.started_at(now));
         let (request, context) = (&self.scratch.request, &mut self.context);
-        let mut trail = std::mem::replace(&mut context.trail, Trail::new(now));
         if let Some(fault) = context.fault {
             // A client that left while a connection was waited for.
-            trail.ended(Err(fault), now);
+            context.trail.ended(Err(fault), now);
         }
-        Entry {
-            started,
-            took: now.saturating_duration_since(context.started),
-            request_id: Clipped::new(context.request_id.as_bytes()),
-            trace_id: context.trace_id,
-            client: context.origin.client(),
-            listener: self.client.listener.plan.address,
-            version: request.version,
-            method: Clipped::new(request.method.as_str().as_bytes()),
-            host: Clipped::new(self.scratch.host.as_bytes()),
-            path: Clipped::new(request.target.get(..context.path).unwrap_or_default()),
-            route: context.route.map(|route| self.local.route_name(route).clone()),
-            upstream: context.upstream.take(),
-            status,
-            complete: outcome == Outcome::Complete,
-            fault: context.fault,
-            request_bytes: context.received,
-            response_bytes: context.sent,
-            trail,
-        }
+        self.worker.recent().record(|entry| {
+            entry.started = started;
+            entry.took = now.saturating_duration_since(context.started);
+            entry.request_id.set(context.request_id.as_bytes());
+            entry.trace_id = context.trace_id;
+            entry.client = context.origin.client();
+            entry.listener = self.client.listener.plan.address;
+            entry.version = request.version;
+            entry.method.set(request.method.as_str().as_bytes());
+            entry.host.set(self.scratch.host.as_bytes());
+            entry.path.set(request.target.get(..context.path).unwrap_or_default());
+            entry.route = context.route.map(|route| self.local.route_name(route).clone());
+            entry.upstream = context.upstream.take();
+            entry.status = status;
+            entry.complete = outcome == Outcome::Complete;
+            entry.fault = context.fault;
+            entry.request_bytes = context.received;
+            entry.response_bytes = context.sent;
+            std::mem::swap(&mut entry.trail, &mut context.trail);
+        });
     }
 
     fn access_record(&self, outcome: Outcome, time: SystemTime, elapsed: Duration) -> Record {

@@ -19,6 +19,13 @@ impl<const N: usize> Clipped<N> {
         Self { bytes, length: kept.len(), clipped: text.len() > N }
     }
 
+    /// Keeps the first bytes of another text instead.
+    pub(crate) fn set(&mut self, text: &[u8]) {
+        self.length = text.len().min(N);
+        self.clipped = text.len() > N;
+        self.bytes[..self.length].copy_from_slice(&text[..self.length]);
+    }
+
     /// What was kept.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

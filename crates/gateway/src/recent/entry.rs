@@ -6,7 +6,7 @@ use crate::fault::Fault;
 use http::StatusCode;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tidegate_wire::head::Version;
 
 /// One exchange that has ended. Its size is fixed but for attempts beyond the first, of which there are few.
@@ -51,6 +51,30 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// A place for an entry; all of it is written before it is seen.
+    pub(super) fn blank() -> Self {
+        Self {
+            started: SystemTime::UNIX_EPOCH,
+            took: Duration::ZERO,
+            request_id: Clipped::new(b""),
+            trace_id: None,
+            client: IpAddr::from([0, 0, 0, 0]),
+            listener: SocketAddr::from(([0, 0, 0, 0], 0)),
+            version: Version::Http11,
+            method: Clipped::new(b""),
+            host: Clipped::new(b""),
+            path: Clipped::new(b""),
+            route: None,
+            upstream: None,
+            status: None,
+            complete: false,
+            fault: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            trail: Trail::new(Instant::now()),
+        }
+    }
+
     /// When it ended.
     #[must_use]
     pub fn ended(&self) -> SystemTime {

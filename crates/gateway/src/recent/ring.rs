@@ -62,19 +62,17 @@ impl Writer {
         self.ring.borrow().entries() > 0
     }
 
-    /// Keeps an entry in place of the oldest one. Where somebody reads that one at this moment, the next oldest
-    /// goes; an entry is lost only where that is read too.
-    pub(crate) fn record(&self, entry: Entry) {
+    /// Keeps an entry in place of the oldest one: `write` overwrites all of it where it stands, since to build it elsewhere
+    /// and move it costs more than all else here. Where somebody reads that one at this moment, the next oldest goes; an
+    /// entry is lost only where that is read too.
+    pub(crate) fn record(&self, write: impl FnOnce(&mut Entry)) {
         let ring = self.ring.borrow();
         for _ in 0..2 {
             let at = self.next.get();
             let Some(place) = ring.0.get(at) else { return };
             self.next.set((at + 1) % ring.entries());
             let Ok(mut place) = place.try_lock() else { continue };
-            match &mut *place {
-                Some(kept) => **kept = entry,
-                None => *place = Some(Box::new(entry)),
-            }
+            write(place.get_or_insert_with(|| Box::new(Entry::blank())));
             return;
         }
     }

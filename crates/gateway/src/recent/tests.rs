@@ -51,11 +51,11 @@ fn the_last_exchanges_are_kept_the_newest_first() {
     let (recent, writers) = start(1, 3);
     assert!(all(&recent).is_empty());
     for second in 1..=2 {
-        writers[0].record(entry(second));
+        writers[0].record(|place| *place = entry(second));
     }
     assert_eq!(all(&recent), ["2", "1"]);
     for second in 3..=7 {
-        writers[0].record(entry(second));
+        writers[0].record(|place| *place = entry(second));
     }
     assert_eq!(all(&recent), ["7", "6", "5"]);
 }
@@ -64,7 +64,7 @@ fn the_last_exchanges_are_kept_the_newest_first() {
 fn all_workers_are_read_as_one() {
     let (recent, writers) = start(3, 4);
     for second in 1..=9 {
-        writers[(second % 3) as usize].record(entry(second));
+        writers[(second % 3) as usize].record(|place| *place = entry(second));
     }
     assert_eq!(all(&recent), ["9", "8", "7", "6", "5", "4", "3", "2", "1"]);
 }
@@ -73,7 +73,7 @@ fn all_workers_are_read_as_one() {
 fn a_reader_gets_what_it_wants_and_no_more_than_its_limit() {
     let (recent, writers) = start(2, 100);
     for second in 1..=150 {
-        writers[(second % 2) as usize].record(entry(second));
+        writers[(second % 2) as usize].record(|place| *place = entry(second));
     }
     assert_eq!(ids(&recent.latest(3, |_| true)), ["150", "149", "148"]);
     let even = |entry: &Entry| entry.took.as_secs().is_multiple_of(2);
@@ -85,11 +85,11 @@ fn a_reader_gets_what_it_wants_and_no_more_than_its_limit() {
 #[test]
 fn what_is_being_read_keeps_its_place_and_nothing_waits() {
     let (recent, writers) = start(1, 2);
-    writers[0].record(entry(1));
-    writers[0].record(entry(2));
+    writers[0].record(|place| *place = entry(1));
+    writers[0].record(|place| *place = entry(2));
     recent.ring(0).visit(|shown| {
         if shown.request_id.is(b"1") {
-            writers[0].record(entry(3));
+            writers[0].record(|place| *place = entry(3));
         }
     });
     assert_eq!(all(&recent), ["3", "1"]);
@@ -98,7 +98,7 @@ fn what_is_being_read_keeps_its_place_and_nothing_waits() {
 #[test]
 fn off_keeps_nothing() {
     let (recent, writers) = start(1, 0);
-    writers[0].record(entry(1));
+    writers[0].record(|place| *place = entry(1));
     assert!(!writers[0].is_on() && all(&recent).is_empty());
     assert_eq!(recent.entries(), 0);
 }
@@ -106,16 +106,16 @@ fn off_keeps_nothing() {
 #[test]
 fn the_size_can_change_and_the_same_size_changes_nothing() {
     let (recent, writers) = start(1, 2);
-    writers[0].record(entry(1));
+    writers[0].record(|place| *place = entry(1));
     writers[0].resize(2);
     assert_eq!(all(&recent), ["1"]);
     writers[0].resize(1);
     assert_eq!(recent.entries(), 1);
-    writers[0].record(entry(2));
-    writers[0].record(entry(3));
+    writers[0].record(|place| *place = entry(2));
+    writers[0].record(|place| *place = entry(3));
     assert_eq!(all(&recent), ["3"]);
     writers[0].resize(0);
-    writers[0].record(entry(4));
+    writers[0].record(|place| *place = entry(4));
     assert!(all(&recent).is_empty());
 }
 

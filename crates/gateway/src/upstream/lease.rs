@@ -29,8 +29,8 @@ enum Carrier {
     Exclusive(Box<Exclusive>),
     Shared {
         link: Rc<Link>,
-        /// Open once the request head was sent.
-        peer: Option<Peer>,
+        /// Open once the request head was sent. Boxed, so that a lease is small: it is handed on half a dozen times.
+        peer: Option<Box<Peer>>,
     },
     /// Given back.
     None,
@@ -50,10 +50,9 @@ impl Lease {
         Self { pool: Rc::clone(pool), carrier, reused, _leased: pool.witness().leased(), admission: None }
     }
 
-    /// The same, with leave of the endpoint's breaker.
-    pub(super) fn admitted(mut self, admission: Option<Admission>) -> Self {
+    /// Keeps leave of the endpoint's breaker for as long as it is needed.
+    pub(super) fn keep(&mut self, admission: Option<Admission>) {
         self.admission = admission.map(Box::new);
-        self
     }
 
     /// Tells the endpoint's breaker, where it has one, what came of the request.
@@ -86,7 +85,7 @@ impl Lease {
             Carrier::Shared { link, peer } => {
                 let scheme = if self.pool.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
                 let stream = Stream::request(&link.sender, &link.outbox, head, scheme, length)?;
-                *peer = Some(Peer::H2(Box::new(stream)));
+                *peer = Some(Box::new(Peer::H2(Box::new(stream))));
                 Ok(())
             }
             Carrier::None => Err(not_connected()),

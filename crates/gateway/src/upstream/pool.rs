@@ -159,13 +159,16 @@ impl Pool {
     /// must not be lost to one that was closed a moment ago.
     pub(crate) async fn lease(self: &Rc<Self>, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
         let mut admission = self.admit().map_err(LeaseError::Open)?;
-        let leased = self.find(fresh, careful).await;
+        let mut leased = self.find(fresh, careful).await;
         if let (Some(admission), Err(LeaseError::Connect(error))) = (&mut admission, &leased)
             && !error.is_local()
         {
             admission.complete(Outcome::Failure);
         }
-        leased.map(|lease| lease.admitted(admission))
+        if let Ok(lease) = &mut leased {
+            lease.keep(admission);
+        }
+        leased
     }
 
     async fn find(self: &Rc<Self>, fresh: bool, careful: bool) -> Result<Lease, LeaseError> {
@@ -221,7 +224,9 @@ impl Pool {
     /// An idle or shared connection, where there is a sound one and nobody waits for it.
     pub(crate) fn reuse(self: &Rc<Self>, careful: bool, now: Instant) -> Option<Lease> {
         let admission = self.admit().ok()?;
-        Some(self.at_hand(careful, now)?.admitted(admission))
+        let mut lease = self.at_hand(careful, now)?;
+        lease.keep(admission);
+        Some(lease)
     }
 
     fn at_hand(self: &Rc<Self>, careful: bool, now: Instant) -> Option<Lease> {
