@@ -99,6 +99,8 @@ Tidegate runs, with three small services behind it.
                curl -N http://127.0.0.1:{port}/slow/stream
                curl -i http://127.0.0.1:{port}/impatient
                for i in 1 2 3; do curl -i http://127.0.0.1:{port}/flaky; done
+               for i in 1 2 3; do curl -i http://127.0.0.1:{port}/sturdy; done
+               for i in 1 2 3 4; do curl -i http://127.0.0.1:{port}/limited; done
 
 Ctrl-C ends it. Below is the access log.
 

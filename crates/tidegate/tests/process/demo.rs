@@ -78,6 +78,8 @@ fn the_flaky_service_fails_in_turn() {
     let demo = Demo::start();
     let statuses: Vec<_> = (0..6).map(|_| demo.get("/flaky").status).collect();
     assert_eq!(statuses, [200, 503, 502, 200, 503, 502]);
+    let retried: Vec<_> = (0..6).map(|_| demo.get("/sturdy").status).collect();
+    assert_eq!(retried, [200; 6], "behind a retry it does not");
     demo.end();
 }
 
