@@ -45,11 +45,11 @@ const SICKNESSES: [Sickness; 5] =
 type Protection = (&'static str, &'static str);
 
 /// Nothing is written but how long an answer may take, which is a minute otherwise.
-const DEFAULT: Protection = ("default", "timeouts: { response: 100ms }");
+const DEFAULT: Protection = ("default", "timeouts: { response: 250ms }");
 
 const LISTED: Protection = (
     "listed",
-    "protect: [ { timeout: { total: 2s, attempt: 100ms } }, { retry: { attempts: 3 } }, \
+    "protect: [ { timeout: { total: 2s, attempt: 250ms } }, { retry: { attempts: 3 } }, \
      { circuit_breaker: { failure_rate: 50%, min_calls: 20, consecutive_failures: 5, open_for: 60s } }, \
      { bulkhead: { max_concurrent: 64, queue: 16, max_wait: 100ms } } ]",
 );
