@@ -3,10 +3,11 @@
 //!
 //! Everything is counted in requests, not in seconds. `cargo xtask bench failures` does the same against the clock.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidegate_testkit::PATIENCE;
 use tidegate_testkit::client::RawClient;
@@ -43,6 +44,14 @@ const SICKNESSES: [Sickness; 5] =
 
 /// What stands around requests: a name, and further keys of the upstream.
 type Protection = (&'static str, &'static str);
+
+/// As [`LISTED`], with a breaker that a test can wait for.
+const BRIEF: Protection = (
+    "listed",
+    "protect: [ { timeout: { total: 2s, attempt: 250ms } }, { retry: { attempts: 3 } }, \
+     { circuit_breaker: { failure_rate: 50%, min_calls: 20, consecutive_failures: 5, open_for: 500ms } }, \
+     { bulkhead: { max_concurrent: 64, queue: 16, max_wait: 100ms } } ]",
+);
 
 /// Nothing is written but how long an answer may take, which is a minute otherwise.
 const DEFAULT: Protection = ("default", "timeouts: { response: 250ms }");
@@ -90,12 +99,42 @@ impl Endpoint {
         }
     }
 
-    /// Requests that came.
-    fn asked(&self) -> usize {
+    /// One that is well, until it is ill like the others.
+    fn switched(sickness: Sickness, ill: &Arc<AtomicBool>) -> Self {
+        let ill = Arc::clone(ill);
+        Self::Scripted(Recorder::with(move |_| match ill.load(Ordering::SeqCst) {
+            true if sickness == Sickness::Resetting => vec![Step::AwaitRequest, Step::Reset],
+            true => bad(),
+            false => good(),
+        }))
+    }
+
+    /// The targets of the requests that came.
+    fn asked(&self) -> Vec<String> {
         match self {
-            Self::Refusing(_) => 0,
-            Self::Scripted(recorder) => recorder.requests().len(),
+            Self::Refusing(_) => Vec::new(),
+            Self::Scripted(recorder) => recorder.requests().into_iter().map(|seen| seen.target).collect(),
         }
+    }
+}
+
+/// What came to the endpoints.
+struct Asked {
+    /// At each endpoint.
+    each: Vec<usize>,
+    /// Requests that came somewhere, each once.
+    originals: usize,
+}
+
+impl Asked {
+    fn of(endpoints: &[Endpoint]) -> Self {
+        let targets: Vec<_> = endpoints.iter().map(Endpoint::asked).collect();
+        let originals: HashSet<_> = targets.iter().flatten().collect();
+        Self { each: targets.iter().map(Vec::len).collect(), originals: originals.len() }
+    }
+
+    fn repeated(&self) -> usize {
+        self.each.iter().sum::<usize>() - self.originals
     }
 }
 
@@ -136,14 +175,18 @@ fn end(gateway: Gateway) {
 }
 
 /// Sends so many requests on a connection that is kept, and counts those that were answered well.
-fn succeed(address: SocketAddr, requests: usize) -> usize {
+fn succeed(address: SocketAddr, name: &str, requests: usize) -> usize {
     let mut client = RawClient::connect(address);
-    (0..requests).filter(|number| client.get(&format!("/{number}")).status == 200).count()
+    (0..requests).filter(|number| client.get(&format!("/{name}/{number}")).status == 200).count()
 }
 
-/// All clients at once.
-fn crowd(address: SocketAddr) -> usize {
-    let clients: Vec<_> = (0..CLIENTS).map(|_| std::thread::spawn(move || succeed(address, REQUESTS))).collect();
+/// All clients at once. What they do has a name, which nothing else has that the same endpoints see.
+fn crowd(address: SocketAddr, name: &str) -> usize {
+    let client = |number| {
+        let name = format!("{name}-{number}");
+        std::thread::spawn(move || succeed(address, &name, REQUESTS))
+    };
+    let clients: Vec<_> = (0..CLIENTS).map(client).collect();
     clients.into_iter().map(|client| client.join().expect("every request is answered")).sum()
 }
 
@@ -157,22 +200,64 @@ fn clients_do_not_notice_one_sick_endpoint_of_three() {
         for (name, upstream) in [DEFAULT, LISTED] {
             let endpoints = [Endpoint::sick(sickness), Endpoint::well(), Endpoint::well()];
             let gateway = Gateway::start(BINARY, &config(&endpoints, upstream));
-            let succeeded = crowd(gateway.address(0));
-            let asked: Vec<_> = endpoints.iter().map(Endpoint::asked).collect();
-            let retries = asked.iter().sum::<usize>().saturating_sub(sent);
-            let row = format!(
-                "| {sickness:?} | {name} | {} | {} | {asked:?} |",
-                percent(succeeded, sent),
-                percent(retries, sent)
-            );
+            let succeeded = crowd(gateway.address(0), "crowd");
+            let asked = Asked::of(&endpoints);
+            let (share, retries) = (percent(succeeded, sent), percent(asked.repeated(), sent));
+            let row = format!("| {sickness:?} | {name} | {share} | {retries} | {:?} |", asked.each);
             println!("{row}");
-            if succeeded * 1000 < sent * 999 || retries * 10 > sent + 10 * FLOOR {
+            if succeeded * 1000 < sent * 999 || asked.repeated() * 10 > sent + 10 * FLOOR {
                 misses.push(row);
             }
             end(gateway);
         }
     }
     assert!(misses.is_empty(), "{misses:#?}");
+}
+
+#[test]
+fn an_outage_is_not_made_worse_and_ends_when_it_ends() {
+    let sent = CLIENTS * REQUESTS;
+    println!("| outage | protection | success % | reached an endpoint % | retries % | success after it % |");
+    println!("|---|---|---:|---:|---:|---:|");
+    for sickness in [Sickness::Answering503, Sickness::Resetting] {
+        for (name, upstream) in [DEFAULT, BRIEF] {
+            let ill = Arc::new(AtomicBool::new(true));
+            let endpoints = [(); 3].map(|()| Endpoint::switched(sickness, &ill));
+            let gateway = Gateway::start(BINARY, &config(&endpoints, upstream));
+            let began = Instant::now();
+            let succeeded = crowd(gateway.address(0), "during");
+            let windows = usize::try_from(began.elapsed().as_secs()).expect("a short time") / 10 + 1;
+            let asked = Asked::of(&endpoints);
+            ill.store(false, Ordering::SeqCst);
+            wait_until_well(&gateway);
+            let after = crowd(gateway.address(0), "after");
+            println!(
+                "| {sickness:?} | {name} | {} | {} | {} | {} |",
+                percent(succeeded, sent),
+                percent(asked.originals, sent),
+                percent(asked.repeated(), sent),
+                percent(after, sent),
+            );
+            assert_eq!(succeeded, 0, "nobody can answer");
+            assert!(asked.repeated() <= sent / 10 + windows * FLOOR, "{} retries", asked.repeated());
+            assert!(after * 1000 >= sent * 999, "{after} of {sent}");
+            if upstream == BRIEF.1 {
+                assert!(asked.originals * 2 < sent, "{} reached endpoints past the breaker", asked.originals);
+            }
+            end(gateway);
+        }
+    }
+}
+
+/// Asks until a breaker that may be open has closed: after three successes, one after the other.
+fn wait_until_well(gateway: &Gateway) {
+    let mut client = RawClient::connect(gateway.address(0));
+    let began = Instant::now();
+    let mut in_a_row = 0;
+    while in_a_row < 3 {
+        assert!(began.elapsed() < PATIENCE, "the endpoints are well, and nobody is told");
+        in_a_row = if client.get("/poll").status == 200 { in_a_row + 1 } else { 0 };
+    }
 }
 
 fn percent(part: usize, whole: usize) -> String {
