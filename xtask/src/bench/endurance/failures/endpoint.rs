@@ -18,11 +18,11 @@ const STACK: usize = 64 * 1024;
 
 const BAD: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
 
-/// How an endpoint is.
+/// How an endpoint is, once it is sick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mood {
     Well,
-    /// Nobody listens.
+    /// Listens no more, and ends the connections that it has.
     Dead,
     /// Takes requests and says nothing.
     Slow,
@@ -38,6 +38,8 @@ pub(super) enum Mood {
 pub(super) struct Account {
     came: Vec<AtomicBool>,
     repeated: AtomicU64,
+    /// Whether the sick endpoint is.
+    pub(super) sick: AtomicBool,
     /// Whether no endpoint is well.
     pub(super) outage: AtomicBool,
 }
@@ -46,7 +48,8 @@ pub(super) struct Account {
 impl Account {
     pub(super) fn new(requests: usize) -> Arc<Self> {
         let came = (0..requests).map(|_| AtomicBool::new(false)).collect();
-        Arc::new(Self { came, repeated: AtomicU64::new(0), outage: AtomicBool::new(false) })
+        let [sick, outage] = [AtomicBool::new(false), AtomicBool::new(false)];
+        Arc::new(Self { came, repeated: AtomicU64::new(0), sick, outage })
     }
 
     /// A request line that ends its path with a number. One that has come before was sent again.
@@ -67,12 +70,12 @@ impl Account {
 pub(super) fn start(mood: Mood, account: &Arc<Account>) -> Outcome<u16> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
-    if mood == Mood::Dead {
-        return Ok(port);
-    }
     let (account, begun) = (Arc::clone(account), Instant::now());
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
+            if mood == Mood::Dead && account.sick.load(Relaxed) {
+                return;
+            }
             let account = Arc::clone(&account);
             _ = Builder::new().stack_size(STACK).spawn(move || serve(stream, mood, begun, &account));
         }
@@ -87,41 +90,45 @@ fn serve(stream: TcpStream, mood: Mood, begun: Instant, account: &Account) -> io
     let mut stream = BufReader::with_capacity(2048, stream);
     let mut asked = 0;
     loop {
-        if mood == Mood::Resetting {
-            return reset(stream.get_ref(), account);
+        let line = peek(stream.get_ref())?;
+        let mood = if account.sick.load(Relaxed) { mood } else { Mood::Well };
+        if matches!(mood, Mood::Dead | Mood::Resetting) {
+            // What is closed with something unread is reset by the kernel (RFC 2525 §2.17).
+            account.note(&line);
+            return Ok(());
         }
-        let Some(line) = read_head(&mut stream)? else { return Ok(()) };
+        if !read_head(&mut stream)? {
+            return Ok(());
+        }
         account.note(&line);
         asked += 1;
-        if mood == Mood::Slow {
-            return stream.read_to_end(&mut Vec::new()).map(drop);
-        }
-        let bad = account.outage.load(Relaxed)
-            || mood == Mood::Flapping && begun.elapsed().as_millis() / FLAP % 2 == 1
-            || mood == Mood::Busy && chance(stream.get_ref(), asked)? < 3;
+        let bad = match mood {
+            Mood::Slow => return stream.read_to_end(&mut Vec::new()).map(drop),
+            Mood::Flapping => begun.elapsed().as_millis() / FLAP % 2 == 1,
+            Mood::Busy => chance(stream.get_ref(), asked)? < 3,
+            _ => account.outage.load(Relaxed),
+        };
         stream.get_mut().write_all(if bad { BAD } else { &answer })?;
     }
 }
 
-/// Closes with something unread, which the kernel answers with a RST (RFC 2525 §2.17).
-fn reset(stream: &TcpStream, account: &Account) -> io::Result<()> {
+/// The beginning of what comes next, which stays unread. The gateway writes a small head at once.
+fn peek(stream: &TcpStream) -> io::Result<String> {
     let mut room = [0; 256];
     let length = stream.peek(&mut room)?;
-    account.note(&String::from_utf8_lossy(&room[..length]));
-    Ok(())
+    Ok(String::from_utf8_lossy(&room[..length]).into_owned())
 }
 
-/// A request without a body: its first line, or nothing at the end of the connection.
-fn read_head(stream: &mut impl BufRead) -> io::Result<Option<String>> {
-    let (mut first, mut line) = (String::new(), String::new());
-    stream.read_line(&mut first)?;
+/// Reads a request without a body; false at the end of the connection.
+fn read_head(stream: &mut impl BufRead) -> io::Result<bool> {
+    let mut line = String::new();
     while line != "\r\n" {
         line.clear();
         if stream.read_line(&mut line)? == 0 {
-            return Ok(None);
+            return Ok(false);
         }
     }
-    Ok(Some(first))
+    Ok(true)
 }
 
 /// A number from 0 to 9, as if by chance: the finaliser of SplitMix64 over the connection and its request.

@@ -1,12 +1,13 @@
 //! `cargo xtask bench failures`: what clients notice of upstreams that fail.
 //!
-//! Each turn is a gateway of its own in front of three endpoints, with requests at a fixed rate. One endpoint is sick
-//! from the start, or all are for a time. The test of the real process counts the same in requests; here it is time that
+//! Each turn is a gateway of its own in front of three endpoints, with requests at a fixed rate. After a while in which
+//! all are well one endpoint falls sick, or all do for a time. The test of the real process counts the same in requests; here it is time that
 //! counts.
 
 mod endpoint;
 mod load;
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -23,7 +24,7 @@ use load::Asked;
 
 const OPTIONS: &[Number] = &[
     ("--rate", 2000, "requests per second, whether answers come or not"),
-    ("--seconds", 15, "length of a turn with one sick endpoint"),
+    ("--seconds", 10, "seconds in which one endpoint is sick"),
     ("--outage", 60, "seconds in which all endpoints answer 503"),
 ];
 
@@ -38,7 +39,7 @@ const SICKNESSES: [(&str, Mood); 5] = [
 /// Routes of `bench/failures.yaml`.
 const ROUTES: [&str; 2] = ["/default", "/listed"];
 
-/// All are well for so long before an outage, and after it.
+/// All are well for so long before something fails, and after an outage.
 const AROUND: Duration = Duration::from_secs(10);
 
 /// The load begins so long after its clients do.
@@ -52,53 +53,53 @@ struct Turn<'t> {
     name: &'t str,
     route: &'t str,
     sick: Mood,
-    /// From when to when nobody is well.
-    outage: Option<[Duration; 2]>,
-    length: Duration,
+    /// How long somebody is sick.
+    sick_for: Duration,
+    /// Whether that is everybody, and ends.
+    outage: bool,
     rate: u32,
 }
 
 /// What came of it.
 struct Result {
     asked: Vec<Asked>,
-    /// Attempts beyond the first of a request; during the outage, where there was one.
+    /// Attempts beyond the first of a request, while somebody was sick.
     repeated: u64,
 }
 
 pub(in super::super) fn run(words: &[String]) -> Outcome {
     let Some(options) = parse("failures", OPTIONS, words)? else { return Ok(()) };
     let [rate, seconds, outage] = options.numbers[..] else { return Err("three numbers".into()) };
-    let (rate, length) = (u32::try_from(rate)?.max(1), Duration::from_secs(seconds));
-    let ends = AROUND + Duration::from_secs(outage);
+    let rate = u32::try_from(rate)?.max(1);
+    let [one, all] = [seconds, outage].map(Duration::from_secs);
     println!(
         "| upstream | route | requests | success % | retries % | p99 ms | longest ms | sent late ms | 99% again after s |"
     );
     println!("|---|---|---:|---:|---:|---:|---:|---:|---:|");
     for route in ROUTES {
         for (name, sick) in SICKNESSES {
-            Turn { name, route, sick, outage: None, length, rate }.measure(&options.program)?;
+            Turn { name, route, sick, sick_for: one, outage: false, rate }.measure(&options.program)?;
         }
         let name = &format!("all with 503 for {outage} s");
-        let outage = Some([AROUND, ends]);
-        Turn { name, route, sick: Mood::Well, outage, length: ends + AROUND, rate }.measure(&options.program)?;
+        Turn { name, route, sick: Mood::Well, sick_for: all, outage: true, rate }.measure(&options.program)?;
     }
     println!("\nBars: success 99.9% with one sick endpoint; retries 10% in the outage; 99% again within 5 s.");
-    println!("`/listed` has a total of 2 s: no answer may take longer. An outage's row counts what was due in it.");
+    println!(
+        "`/listed` has a total of 2 s: no answer may take longer. Only what was due while somebody was sick is counted."
+    );
     Ok(())
 }
 
 impl Turn<'_> {
     fn measure(&self, program: &Path) -> Outcome {
         let Result { asked, repeated } = self.take(program)?;
-        let counted: Vec<_> = match self.outage {
-            Some([from, to]) => asked.iter().filter(|asked| (from..to).contains(&asked.due)).collect(),
-            None => asked.iter().collect(),
-        };
+        let sick = AROUND..AROUND + self.sick_for;
+        let counted: Vec<_> = asked.iter().filter(|asked| sick.contains(&asked.due)).collect();
         let good = counted.iter().filter(|asked| asked.good).count();
-        let mut times: Vec<_> = asked.iter().map(|asked| asked.took).collect();
+        let mut times: Vec<_> = counted.iter().map(|asked| asked.took).collect();
         times.sort_unstable();
         let late = asked.iter().map(|asked| asked.late).max().unwrap_or_default();
-        let again = self.outage.map(|[_, to]| recovery(&asked, to).map_or("never".to_owned(), seconds));
+        let again = self.outage.then(|| recovery(&asked, sick.end).map_or("never".to_owned(), seconds));
         println!(
             "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             self.name,
@@ -106,8 +107,8 @@ impl Turn<'_> {
             counted.len(),
             percent(good as u64, counted.len()),
             percent(repeated, counted.len()),
-            millis(times[times.len() * 99 / 100]),
-            millis(times[times.len() - 1]),
+            times.get(times.len() * 99 / 100).copied().map(millis).unwrap_or_default(),
+            times.last().copied().map(millis).unwrap_or_default(),
             millis(late),
             again.unwrap_or_default(),
         );
@@ -115,41 +116,46 @@ impl Turn<'_> {
     }
 
     fn take(&self, program: &Path) -> Outcome<Result> {
-        let requests = usize::try_from(self.length.as_secs() * u64::from(self.rate))?.max(1);
+        let length = AROUND + self.sick_for + if self.outage { AROUND } else { Duration::ZERO };
+        let requests = usize::try_from(length.as_secs() * u64::from(self.rate))?;
         let account = Account::new(requests);
-        let (_folder, _gateway, port) = self.start(program, &account)?;
+        let (_folder, _gateway, [port, sick]) = self.start(program, &account)?;
         let begin = Instant::now() + LEAD;
         let before = AtomicU64::new(0);
-        let after = AtomicU64::new(u64::MAX);
+        let after = AtomicU64::new(0);
         let meanwhile = || {
-            let Some([from, to]) = self.outage else { return };
-            sleep((begin + from).saturating_duration_since(Instant::now()));
+            sleep((begin + AROUND).saturating_duration_since(Instant::now()));
             before.store(account.repeated(), Relaxed);
-            account.outage.store(true, Relaxed);
-            sleep((begin + to).saturating_duration_since(Instant::now()));
+            account.outage.store(self.outage, Relaxed);
+            account.sick.store(true, Relaxed);
+            if self.sick == Mood::Dead {
+                // Wakes who listens, so that nobody does.
+                _ = TcpStream::connect(("127.0.0.1", sick));
+            }
+            sleep((begin + AROUND + self.sick_for).saturating_duration_since(Instant::now()));
             account.outage.store(false, Relaxed);
             after.store(account.repeated(), Relaxed);
         };
         let asked = load::run((port, self.route), (begin, self.rate, requests), meanwhile)?;
-        let repeated = after.into_inner().min(account.repeated()) - before.into_inner();
+        let repeated = after.into_inner() - before.into_inner();
         Ok(Result { asked, repeated })
     }
 
     /// A gateway on one core in front of three endpoints, the first of which is the sick one.
-    fn start(&self, program: &Path, account: &Arc<Account>) -> Outcome<(Folder, Server, u16)> {
+    /// The ports are its own and that endpoint's.
+    fn start(&self, program: &Path, account: &Arc<Account>) -> Outcome<(Folder, Server, [u16; 2])> {
         require(["openssl", "taskset"])?;
         let folder = Folder::create()?;
         let ports = Ports::free()?;
-        let mut marks = ports.marks().to_vec();
-        for (mark, mood) in [("first", self.sick), ("second", Mood::Well), ("third", Mood::Well)] {
-            marks.push((mark, endpoint::start(mood, account)?));
-        }
+        let [sick, second, third] = [self.sick, Mood::Well, Mood::Well].map(|mood| endpoint::start(mood, account));
+        let sick = sick?;
+        let marks = [&ports.marks()[..], &[("first", sick), ("second", second?), ("third", third?)]].concat();
         let configuration = folder.fill("failures.yaml", "gateway", &marks)?;
         let words = ["run".to_owned(), "--config".to_owned(), configuration.display().to_string()];
         let command: Vec<String> = std::iter::once(program.display().to_string()).chain(words).collect();
         let mut gateway = Server::start("gateway", "0", folder.path(), &command)?;
         gateway.wait_for(ports.http)?;
-        Ok((folder, gateway, ports.http))
+        Ok((folder, gateway, [ports.http, sick]))
     }
 }
 
