@@ -10,6 +10,7 @@ use crate::Outcome;
 pub(super) const USAGE: &str = "\
 cargo xtask bench [OPTIONS]
 cargo xtask bench idle|slow --help     memory of idle connections; honest clients beside slow ones
+cargo xtask bench failures --help      what clients notice of upstreams that fail
 cargo xtask bench library --help       the resilience library beside others
 
   --scenario A,B       get, post-10k, body-100k, body-1m, tls-h1, tls-h2 (default: all)

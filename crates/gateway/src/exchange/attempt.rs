@@ -89,6 +89,7 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         let mut shared = forwarding.borrow_mut();
         shared.active += 1;
         shared.needless = false;
+        shared.partial = false;
         // One that policies do not take for an answer, and its connection.
         shared.answer = None;
         let now = shared.timer.now();
@@ -260,6 +261,7 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         let upload = replace(&mut self.upload, Pump::new(None, now));
         let verdict = of_answer(&self.head);
         lease.complete(verdict.outcome);
+        shared.partial = verdict != Verdict::SUCCESS && self.is_partial();
         shared.answer = Some(Answer { lease, head: take(&mut self.head), upload, ask: self.ask });
         drop(shared);
         Ok(verdict)
@@ -285,11 +287,18 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         {
             lease.pool().witness().failed();
             lease.complete(Outcome::Failure);
+            let partial = self.is_partial();
+            self.forwarding.borrow_mut().partial = partial;
         }
         if fault == Fault::UpstreamTimeout {
             upstream.observe(&self.ask, now - self.began, now);
         }
         count_failure(upstream, Some(fault));
+    }
+
+    /// Whether the endpoint fails while the others are well: a matter for ejection, not for a circuit breaker.
+    fn is_partial(&self) -> bool {
+        self.ask.chosen.is_some_and(|index| self.way.upstream.fails_in_part(index))
     }
 
     /// Whether the endpoint is to blame that there is no response head. Where the total ran out, the client may have

@@ -57,6 +57,8 @@ pub(super) struct Forwarding<'f, 'x> {
     pub(super) spent: bool,
     /// Whether attempts that are given up now are not needed: another was better, or nobody waits.
     pub(super) needless: bool,
+    /// Whether the attempt that ended last failed at an endpoint that fails alone.
+    pub(super) partial: bool,
     /// What the attempt that was answered last has got. It stays here while policies decide: it is too large to be
     /// handed from one to the next.
     pub(super) answer: Option<Answer>,
@@ -159,6 +161,10 @@ where
     fn repeatable(&self) -> bool {
         self.forwarding.borrow().may_repeat()
     }
+
+    fn failed_in_part(&self) -> bool {
+        self.forwarding.borrow().partial
+    }
 }
 
 impl<'f, 'x> Forwarding<'f, 'x> {
@@ -190,6 +196,7 @@ impl<'f, 'x> Forwarding<'f, 'x> {
             risked: false,
             spent: false,
             needless: false,
+            partial: false,
             answer: None,
             idempotent,
         }

@@ -46,6 +46,18 @@ impl Witness {
         self.endpoint.usable_since()
     }
 
+    /// Whether what fails there is its own matter: it gets no requests for that, or has failed often enough to get none
+    /// in a moment.
+    pub(crate) fn is_suspect(&self) -> bool {
+        let failures = self.endpoint.failures_in_a_row();
+        !self.endpoint.is_usable() || self.alarming.is_some_and(|limit| failures >= limit)
+    }
+
+    /// Whether it gets requests and nothing has failed there since the last success.
+    pub(crate) fn is_well(&self) -> bool {
+        self.is_usable() && self.endpoint.failures_in_a_row() == 0
+    }
+
     /// Whether it gets no new request even when there is no other endpoint.
     pub(crate) fn drains(&self) -> bool {
         self.drains

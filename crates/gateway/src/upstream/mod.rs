@@ -101,6 +101,14 @@ impl Upstream {
         self.pools[index].witness().is_usable() && self.pools[index].is_closed()
     }
 
+    /// Whether the endpoint at `index` fails while others can do its work: it is or will be ejected, and at least half of
+    /// all that do not drain are well.
+    pub(crate) fn fails_in_part(&self, index: usize) -> bool {
+        let staying = || self.pools.iter().map(|pool| pool.witness()).filter(|witness| !witness.drains());
+        self.pools[index].witness().is_suspect()
+            && 2 * staying().filter(|witness| witness.is_well()).count() >= staying().count()
+    }
+
     fn pick(&self, ask: &Ask) -> Option<usize> {
         self.balancer.pick(ask, &Endpoints { upstream: self, now: ask.now })
     }

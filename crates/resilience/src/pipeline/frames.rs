@@ -38,6 +38,10 @@ pub(super) struct Frames<P: Deref<Target = Composition> + Clone> {
     pub(super) hedging: Option<Hedging>,
     /// Whether the call has begun since the innermost retry let it in.
     pub(super) ran: bool,
+    /// Whether the failure that ends the call is that of a part: see [`Operation::failed_in_part`].
+    ///
+    /// [`Operation::failed_in_part`]: super::Operation::failed_in_part
+    pub(super) partial: bool,
     /// Whether the call is being polled: still set when the run is dropped, it has panicked.
     pub(super) polling: bool,
 }
@@ -78,6 +82,7 @@ impl<P: Deref<Target = Composition> + Clone> Frames<P> {
             retrying: None,
             hedging: None,
             ran: false,
+            partial: false,
             polling: false,
         }
     }
@@ -156,9 +161,18 @@ impl<P: Deref<Target = Composition> + Clone> Frames<P> {
         steps.zip(notes).map(|((index, step), note)| (self.base + index, step, note))
     }
 
+    /// Tells a guard what came of the call.
+    pub(super) fn settle(&self, guard: &Step, note: Ticket, outcome: Outcome, now: &Reading<'_>) {
+        let outcome = match (guard, self.outcome(outcome)) {
+            (Step::CircuitBreaker(_), Outcome::Failure | Outcome::Overload) if self.partial => Outcome::Ignored,
+            (_, outcome) => outcome,
+        };
+        guard.settle(note, outcome, now);
+    }
+
     /// What a guard is told. A call that never began was rejected, whatever ended it; one that began and is rejected
     /// now, in a later attempt, has failed.
-    pub(super) fn outcome(&self, outcome: Outcome) -> Outcome {
+    fn outcome(&self, outcome: Outcome) -> Outcome {
         match outcome {
             _ if !self.ran => Outcome::Rejected,
             Outcome::Rejected => Outcome::Failure,
@@ -174,7 +188,7 @@ impl<P: Deref<Target = Composition> + Clone> Frames<P> {
             match &self.composition.steps[index] {
                 Step::Retry(_) => self.ran |= self.retrying.take().is_some_and(|retrying| retrying.ran),
                 Step::Hedge(_) => self.hedging = None,
-                step => step.settle(note, self.outcome(outcome), now),
+                step => self.settle(step, note, outcome, now),
             }
         }
         self.look_back();

@@ -133,6 +133,13 @@ pub trait Operation {
     fn repeatable(&self) -> bool {
         true
     }
+
+    /// Whether the attempt that ended last failed because of one part of what is called, a machine of several for
+    /// example, while the others are well. Asked after a failure; a timeout has dropped the attempt by then. Circuit
+    /// breakers do not count such a failure: open, they would keep calls from the parts that are well.
+    fn failed_in_part(&self) -> bool {
+        false
+    }
 }
 
 impl<F: FnMut(Attempt) -> Fut, Fut: Future> Operation for F {

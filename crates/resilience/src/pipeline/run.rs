@@ -293,6 +293,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
     ) -> ControlFlow<()> {
         let composition = script.composition;
         let this = self.project();
+        this.frames.partial = verdict.outcome != Outcome::Success && script.operation.failed_in_part();
         while let Some((index, note)) = this.frames.pop() {
             match &composition.steps[index] {
                 Step::Retry(retry) => {
@@ -330,7 +331,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
                 Step::AttemptTimeout(timeout) => timeout.ended(TimeoutKind::Attempt, now, timed(&note).0),
                 guard => match &mut script.held {
                     Some(held) if answered && guard.is_concurrency() => held.push((index, note)),
-                    _ => guard.settle(note, this.frames.outcome(verdict.outcome), now),
+                    _ => this.frames.settle(guard, note, verdict.outcome, now),
                 },
             }
         }
@@ -376,6 +377,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
             this.running.set(None);
             this.copies.clear();
             *this.phase = Phase::Outlived;
+            this.frames.partial = script.operation.failed_in_part();
             this.frames.abandon(depth, Outcome::Failure, now);
             end.set_rejected(rejection);
             return;

@@ -454,3 +454,60 @@ async fn only_the_last_attempt_and_the_best_copy_hold_a_place() {
     drop(abandoned);
     assert_eq!(limit.stats().active, 0);
 }
+
+/// Fails in part as long as it is told to.
+struct Partly<'a, F> {
+    partial: &'a Cell<bool>,
+    begin: F,
+}
+
+impl<F: FnMut() -> Fut, Fut: Future> Operation for Partly<'_, F> {
+    type Future = Fut;
+
+    fn start(&mut self, _: Attempt) -> Fut {
+        (self.begin)()
+    }
+
+    fn failed_in_part(&self) -> bool {
+        self.partial.get()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_in_part_does_not_open_a_breaker() {
+    let partial = Cell::new(true);
+    let (witness, told) = Witness::step(true);
+    let breaker = breaker(2);
+    let steps = pipeline([breaker.clone().into(), witness]);
+    let fail = || Partly { partial: &partial, begin: || ready(Err::<(), _>("sick")) };
+    for _ in 0..3 {
+        assert_eq!(steps.execute_call(Call::new(), fail()).await, Err(Error::Call("sick")));
+    }
+    assert_eq!(*told.lock(), ["admitted", "failure", "admitted", "failure", "admitted", "failure"], "others are told");
+    assert_eq!((breaker.state(), breaker.stats().failed), (CircuitState::Closed, 0));
+    partial.set(false);
+    for _ in 0..2 {
+        assert_eq!(steps.execute_call(Call::new(), fail()).await, Err(Error::Call("sick")));
+    }
+    assert_eq!(breaker.state(), CircuitState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_too_long_in_part_does_not_open_a_breaker() {
+    for (total, attempt) in [(None, Some(SECOND)), (Some(SECOND), None)] {
+        let partial = Cell::new(true);
+        let breaker = breaker(1);
+        let timeout = timeout(total, attempt);
+        let steps: [Step; 2] = match attempt {
+            Some(_) => [breaker.clone().into(), Step::AttemptTimeout(timeout)],
+            None => [timeout.into(), breaker.clone().into()],
+        };
+        let steps = pipeline(steps);
+        for expected in [CircuitState::Closed, CircuitState::Open] {
+            let hang = Partly { partial: &partial, begin: pending::<Result<(), ()>> };
+            assert!(matches!(steps.execute_call(Call::new(), hang).await, Err(Error::Rejected(_))));
+            assert_eq!(breaker.state(), expected);
+            partial.set(false);
+        }
+    }
+}

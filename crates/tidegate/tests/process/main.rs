@@ -7,6 +7,7 @@ mod balance;
 mod crowd;
 mod demo;
 mod early;
+mod failures;
 mod faults;
 mod floods;
 mod framing;

@@ -28,14 +28,21 @@ impl Client {
         self.stream.get_mut().write_all(request(path).as_bytes())
     }
 
-    /// Reads the answer, which must be a success with a stated length.
+    /// Reads the answer, which must be a success.
     pub(super) fn await_answer(&mut self) -> io::Result<()> {
+        match self.await_status()? {
+            200 => Ok(()),
+            status => Err(io::Error::other(format!("answered {status}"))),
+        }
+    }
+
+    /// Reads an answer, which must have a stated length, and returns its status.
+    pub(super) fn await_status(&mut self) -> io::Result<u16> {
         let mut length = None;
         let mut line = String::new();
         self.stream.read_line(&mut line)?;
-        if !line.starts_with("HTTP/1.1 200 ") {
-            return Err(io::Error::other(format!("answered {:?}", line.trim_end())));
-        }
+        let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+        let status = status.ok_or_else(|| io::Error::other(format!("answered {:?}", line.trim_end())))?;
         loop {
             line.clear();
             self.stream.read_line(&mut line)?;
@@ -47,7 +54,7 @@ impl Client {
         }
         let length: u64 = length.ok_or_else(|| io::Error::other("an answer without a length"))?;
         let read = io::copy(&mut (&mut self.stream).take(length), &mut io::sink())?;
-        if read == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        if read == length { Ok(status) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     pub(super) fn exchange(&mut self, path: &str) -> io::Result<()> {

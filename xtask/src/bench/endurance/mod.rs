@@ -1,12 +1,14 @@
-//! What the gateway bears: `bench idle` and `bench slow`.
+//! What the gateway bears: `bench idle`, `bench slow` and `bench failures`.
 //!
-//! The comparison measures what a request costs; these two measure what clients cost that ask for
-//! nothing, and what the others notice of clients that are slow on purpose. The service behind and
+//! The comparison measures what a request costs; these measure what clients cost that ask for
+//! nothing, what the others notice of clients that are slow on purpose, and what clients notice of
+//! upstreams that fail. The service behind and
 //! the clients are threads of this process, because the load tools know no such clients. Figures
 //! stand beside their bars, and nothing but a failed exchange fails: a time on somebody's machine
 //! is no test.
 
 mod client;
+mod failures;
 mod hostile;
 mod idle;
 mod options;
@@ -21,6 +23,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+pub(super) use failures::run as failures;
 pub(super) use idle::run as idle;
 pub(super) use slow::run as slow;
 
