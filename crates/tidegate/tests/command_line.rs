@@ -66,8 +66,13 @@ POST http://shop.example.test/a/../api/x?y
   host shop.example.test, path /api/x
   route `all` sends it to upstream `app`
     endpoints  app.test:80, 10.0.0.2:80 (weight 3)
+    balance    in turn, by weight
+    ejection   after 5 failures in a row or for a success rate far below the others'; 30s at first, 50% of the endpoints at most
     time       5s for a connection, 60s for the head of the answer, 60s without progress of its body, 3s in all
     body       as large as the listener allows
+    twice      may be only while no endpoint can have acted on it: POST is not idempotent, and the route does not say so; 2 attempts at most
+    policies   the first is the outermost
+      retry  app/retry  default  attempts 2, backoff exponential (base 25ms, factor 2, cap 250ms), retry_after_cap 1s, budget (ratio 10%, min_per_second 3, window 10s)
   `api` comes before: header 'x-team' does not match
   `denied` comes before: the path does not match
 
@@ -84,6 +89,77 @@ POST http://shop.example.test/a/../api/x?y
     assert!(encoded.contains("route `all` would answer it\n  refused with 400 Bad Request: "), "{encoded}");
     let smuggled = explain(&["GET /x\r\nHost: other.test"]);
     assert!(smuggled.contains("refused with 400 Bad Request: "), "{smuggled}");
+}
+
+const PROTECTED: &str = "
+listeners: [ { address: 127.0.0.1:0 } ]
+policies:
+  database: { circuit_breaker: { consecutive_failures: 10, open_for: 5s } }
+upstreams:
+  shop:
+    endpoints: [ 10.0.0.1:80, { address: 10.0.0.2:80, tier: 1 } ]
+    balance: { maglev: { by: header:x-user } }
+    health_check: { path: /health }
+    outlier: off
+    replay: 1MiB
+    protect:
+      - timeout: { total: 2s, attempt: 500ms }
+      - retry: { attempts: 3 }
+      - use: database
+      - bulkhead: { max_concurrent: 64, queue: 16 }
+  spare: { endpoints: [ 10.0.0.3:80 ], protect: [ { use: shop/bulkhead } ] }
+routes:
+  - name: search
+    match: { prefix: /search }
+    upstream: shop
+    protect: [ { rate_limit: { token_bucket: { rate: 200 } } } ]
+    fallback: { upstream: spare }
+  - { name: pay, match: { path: /pay }, upstream: shop, idempotent: true, fallback: { respond: { status: 503 }, statuses: [] } }
+  - { name: rest, upstream: spare }
+";
+
+#[test]
+fn explain_says_what_protects_a_request() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("tidegate.yaml"), PROTECTED).expect("the file is written");
+    let explain = |request: &str| {
+        let output = tidegate(folder.path(), &["explain", request]);
+        assert_eq!((stderr(&output), output.status.code()), ("", Some(0)));
+        stdout(&output).to_owned()
+    };
+    assert_eq!(
+        explain("/search"),
+        "\
+/search
+  host localhost, path /search
+  route `search` sends it to upstream `shop`
+    endpoints  10.0.0.1:80, 10.0.0.2:80 (tier 1)
+    balance    the same endpoint for the same field `x-user`
+    health     GET /health every 5s, within 1s; out after 3 that fail, back after 1 that pass
+    time       5s for a connection, 60s for the head of the answer, 60s without progress of its body, no limit in all
+    body       as large as the listener allows; up to 1MiB of it are kept to be sent again
+    twice      may be, since GET is idempotent; 3 attempts at most
+    policies   the first is the outermost
+      rate_limit       route search/rate_limit  route     token_bucket (rate 200, per 1s)
+      timeout          shop/timeout             upstream  total 2s, attempt 500ms
+      retry            shop/retry               upstream  attempts 3, backoff exponential (base 100ms, factor 2, cap 10s)
+      circuit_breaker  database                 shared    consecutive_failures 10, failure_rate 50%, min_calls 20, open_for 5s
+      bulkhead         shop/bulkhead            upstream  max_concurrent 64, queue 16, max_wait 100ms
+    fallback   upstream `spare`, where there is no answer or one with 502-504
+  `pay` comes before: the path does not match
+  `rest` would answer it too, but comes later
+"
+    );
+    let has = |request: &str, lines: &[&str]| {
+        let text = explain(request);
+        lines.iter().for_each(|line| assert!(text.contains(line), "{line} in {text}"));
+    };
+    let spare =
+        "fallback   upstream `spare`, while no endpoint can have acted on the request, where there is no answer";
+    has("POST /search", &["    body       as large as the listener allows\n", spare]);
+    let answer = "fallback   an answer with 503 Service Unavailable, where there is no answer\n";
+    has("POST /pay", &["twice      may be, since the route is `idempotent`; 3 attempts at most", answer, "1MiB of it"]);
+    has("/x", &["twice      may be, since GET is idempotent; but no policy asks for it", "shop/bulkhead  shared  max"]);
 }
 
 #[test]
@@ -156,6 +232,11 @@ fn explain_shows_programs_every_option() {
     assert_eq!(explained[0]["route"]["timeouts"]["total"], "3s");
     assert_eq!(explained[0]["upstream"]["options"]["endpoints"][1]["weight"], 3);
     assert_eq!(explained[0]["routes"].as_array().expect("a list").len(), 3);
+    let protection = &explained[0]["protection"];
+    assert_eq!(protection["policies"][0]["name"], "app/retry");
+    assert_eq!(protection["policies"][0]["from"], "default");
+    assert_eq!(protection["policies"][0]["options"]["attempts"], 2);
+    assert_eq!((&protection["most_attempts"], &protection["body_kept"]), (&2.into(), &65_536.into()));
 }
 
 #[test]

@@ -6,11 +6,11 @@ use tidegate_resilience::PolicyOptions;
 /// What is always said of each kind, in this order. `rate_limit` says all that it has.
 const ALWAYS: [(&str, &[&str]); 7] = [
     ("timeout", &["total", "attempt"]),
-    ("retry", &["attempts", "backoff", "budget"]),
+    ("retry", &["attempts", "backoff"]),
     ("circuit_breaker", &["consecutive_failures", "failure_rate", "min_calls", "open_for"]),
     ("bulkhead", &["max_concurrent", "queue", "max_wait"]),
     ("adaptive", &["initial", "min", "max"]),
-    ("hedge", &["percentile", "delay", "max", "budget"]),
+    ("hedge", &["percentile", "delay", "max"]),
     ("chaos", &["mode", "latency", "abort"]),
 ];
 
