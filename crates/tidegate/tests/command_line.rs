@@ -223,6 +223,90 @@ other changes
 }
 
 #[test]
+fn diff_says_what_becomes_of_protection() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("old.yaml"), PROTECTED).expect("the file is written");
+    let diff = |changes: &[(&str, &str)], arguments: &[&str]| {
+        let change = |text: String, (from, to): &(&str, &str)| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1)
+        };
+        let new = changes.iter().fold(PROTECTED.to_owned(), change);
+        fs::write(folder.path().join("new.yaml"), new).expect("the file is written");
+        let output = tidegate(folder.path(), &[&["diff", "old.yaml", "new.yaml"], arguments].concat());
+        assert_eq!((stderr(&output), output.status.code()), ("", Some(0)));
+        stdout(&output).to_owned()
+    };
+    let retry = "      - retry: { attempts: 3 }\n";
+    let database = "      - use: database\n";
+
+    // A step in between is no change of those behind it.
+    let inserted = diff(&[(retry, &format!("      - rate_limit: {{ token_bucket: {{ rate: 5 }} }}\n{retry}"))], &[]);
+    let expected = "protection that is new\n  rate_limit `shop/rate_limit` is new (routes `search`, `pay`)\n";
+    assert_eq!(inserted, expected);
+
+    let changes = [
+        ("total: 2s, attempt: 500ms", "total: 1s, attempt: 800ms"),
+        (database, ""),
+        ("queue: 16", "queue: 32, mode: metrics_only"),
+        ("fallback: { upstream: spare }", "idempotent: true"),
+    ];
+    let expected = "\
+protection that is lost
+  circuit_breaker `database` is gone (routes `search`, `pay`)
+  bulkhead `shop/bulkhead`: mode enabled -> metrics_only; keeps its state
+  routes[search].fallback: removed
+limits that allow less
+  timeout `shop/timeout`: total 2s -> 1s
+limits that allow more
+  bulkhead `shop/bulkhead`: queue 16 -> 32; keeps its state
+  timeout `shop/timeout`: attempt 500ms -> 800ms
+  routes[search].idempotent: false -> true (POST and PATCH requests may be sent twice from now on)
+";
+    // The policy is not used, and stays.
+    assert_eq!(diff(&changes, &[]), expected);
+
+    let moved = format!("      - circuit_breaker: {{ open_for: 10s, window: {{ calls: 100 }} }}\n{retry}");
+    let expected = "\
+limits that allow less
+  circuit_breaker `shop/circuit_breaker` instead of `database`: consecutive_failures 10 -> 5, open_for 5s -> 10s (routes `search`, `pay`)
+limits that allow more
+  retry `shop/retry`: attempts 3 -> 4, budget (ratio 20%, min_per_second 3, window 10s) -> off; keeps its state
+other changes
+  circuit_breaker `shop/circuit_breaker` takes the place of `database`, and begins from nothing: window (time 10s) -> (calls 100) (routes `search`, `pay`)
+  the order retry > circuit_breaker becomes circuit_breaker > retry (routes `search`, `pay`)
+";
+    let changes = [(retry, moved.as_str()), (database, ""), ("attempts: 3", "attempts: 4, budget: off")];
+    assert_eq!(diff(&changes, &[]), expected);
+
+    let window =
+        ("consecutive_failures: 10, open_for: 5s", "consecutive_failures: 10, open_for: 5s, window: { calls: 50 }");
+    let expected = "\
+protection that is new
+  retry `spare/retry` is new (route `rest`)
+other changes
+  circuit_breaker `database`: window (time 10s) -> (calls 50); its count begins anew
+  upstream `spare` has no `protect` any more, and so the default policies
+";
+    let found = diff(&[window, (", protect: [ { use: shop/bulkhead } ]", "")], &[]);
+    assert!(
+        found.starts_with("protection that is lost\n  bulkhead `shop/bulkhead` is gone (route `rest`)\n"),
+        "{found}"
+    );
+    assert!(found.ends_with(expected), "{found}");
+
+    let report = diff(&[(database, "")], &["--format", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    let lost = serde_json::json!({
+        "policy": "database",
+        "routes": ["search", "pay"],
+        "words": "circuit_breaker `database` is gone (routes `search`, `pay`)",
+        "meaning": "protection_lost",
+    });
+    assert_eq!(report["policies"], serde_json::json!([lost]));
+}
+
+#[test]
 fn explain_shows_programs_every_option() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("routes.yaml"), ROUTES).expect("the file is written");

@@ -27,6 +27,7 @@ impl Forwarded<'_> {
         let mut lines = vec![("endpoints", endpoints(self.upstream)), ("balance", balance(&self.upstream.balance))];
         lines.extend(self.upstream.health_check.as_ref().map(|check| ("health", health(check))));
         lines.extend(self.upstream.outlier.as_ref().map(|outlier| ("ejection", ejection(outlier))));
+        lines.extend(self.breaker().map(|breaker| ("breakers", breaker)));
         lines.push(("time", self.times()));
         lines.push(("body", self.body()));
         lines.push(("twice", self.twice()));
@@ -60,6 +61,13 @@ impl Forwarded<'_> {
 
     fn applied(&self) -> Vec<Applied<'_>> {
         applied(&self.loaded.plan, self.route)
+    }
+
+    /// The breaker that each endpoint has.
+    fn breaker(&self) -> Option<String> {
+        let options = self.loaded.document.upstreams.get(&*self.upstream.name)?.endpoint_breaker.clone()?;
+        let options = policies::line(&PolicyOptions::CircuitBreaker(options));
+        Some(format!("a circuit breaker of each endpoint: {options}"))
     }
 
     fn times(&self) -> String {
