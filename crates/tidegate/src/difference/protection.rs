@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
-use tidegate_gateway::config::plan::{Action, Route};
+use tidegate_gateway::config::plan::{Action, Applied, Route};
 use tidegate_resilience::{Change, Plan, PolicyOptions, Ratio, Registry, parse_duration};
 
 use super::{Weight, listed};
 use crate::config::Loaded;
-use crate::policies::{Applied, applied, shown, written};
+use crate::policies::{shown, written};
 
 /// A change of what protects requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ enum Fate {
 pub(crate) fn changed(before: &Loaded, after: &Loaded) -> Vec<PolicyChange> {
     let mut comparison = Comparison::default();
     for (old, new) in pairs_of_routes(before, after) {
-        comparison.route(&new.name, &applied(&before.plan, old), &applied(&after.plan, new));
+        comparison.route(&new.name, &before.plan.policies_of(old), &after.plan.policies_of(new));
     }
     let registry = Registry::new(&before.plan.policies, &tidegate_resilience::Environment::default());
     let plan = registry.and_then(|registry| registry.plan(&after.plan.policies)).unwrap_or_default();

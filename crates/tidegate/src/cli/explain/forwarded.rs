@@ -5,13 +5,14 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 use tidegate_gateway::config::plan::{
-    Action, Balance, BodyLimit, Endpoint, Fallback, HashBy, HealthCheck, Outlier, Probe, ProbeMethod, Route, Upstream,
+    Action, Applied, Balance, BodyLimit, Endpoint, Fallback, HashBy, HealthCheck, Outlier, Probe, ProbeMethod, Route,
+    Upstream,
 };
 use tidegate_gateway::config::units::Size;
 use tidegate_resilience::{Mode, PolicyOptions, duration_text};
 
 use crate::config::Loaded;
-use crate::policies::{self, Applied, applied, origin};
+use crate::policies::{self, origin};
 
 /// A request at the route that forwards it.
 pub(super) struct Forwarded<'p> {
@@ -60,7 +61,7 @@ impl Forwarded<'_> {
     }
 
     fn applied(&self) -> Vec<Applied<'_>> {
-        applied(&self.loaded.plan, self.route)
+        self.loaded.plan.policies_of(self.route)
     }
 
     /// The breaker that each endpoint has.
