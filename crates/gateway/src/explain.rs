@@ -8,6 +8,7 @@ use crate::exchange::{Question, admit_path, read_target};
 use crate::fault::Fault;
 use crate::path::Separators;
 use crate::router::{BuildError, Mismatch, Request, Router};
+use http::Method;
 use std::net::IpAddr;
 use tidegate_wire::head::RequestHead;
 use tidegate_wire::parse::{self, HeadLimits};
@@ -27,6 +28,8 @@ pub struct Explainer<'p> {
 pub struct Explanation<'e> {
     /// The host that routes are compared with; empty where the request names none.
     pub host: String,
+    /// The method.
+    pub method: Method,
     /// The path that routes are compared with and that is forwarded.
     pub path: String,
     /// Every route in the order of precedence, with the first test that the request fails there. The first without one
@@ -81,7 +84,8 @@ impl<'p> Explainer<'p> {
             Some(route) => admit_path(route.allow, read.separators).err(),
             None => Some(Fault::NoRoute),
         };
-        Ok(Explanation { host: read.host, path, routes, refusal })
+        let method = read.request.method.clone();
+        Ok(Explanation { host: read.host, method, path, routes, refusal })
     }
 }
 

@@ -8,4 +8,5 @@ mod demo;
 mod difference;
 mod logging;
 mod metrics;
+mod policies;
 mod process;

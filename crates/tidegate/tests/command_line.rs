@@ -66,8 +66,13 @@ POST http://shop.example.test/a/../api/x?y
   host shop.example.test, path /api/x
   route `all` sends it to upstream `app`
     endpoints  app.test:80, 10.0.0.2:80 (weight 3)
+    balance    in turn, by weight
+    ejection   after 5 failures in a row or for a success rate far below the others'; 30s at first, 50% of the endpoints at most
     time       5s for a connection, 60s for the head of the answer, 60s without progress of its body, 3s in all
     body       as large as the listener allows
+    twice      may be only while no endpoint can have acted on it: POST is not idempotent, and the route does not say so; 2 attempts at most
+    policies   the first is the outermost
+      retry  app/retry  default  attempts 2, backoff exponential (base 25ms, factor 2, cap 250ms), retry_after_cap 1s, budget (ratio 10%, min_per_second 3, window 10s)
   `api` comes before: header 'x-team' does not match
   `denied` comes before: the path does not match
 
@@ -84,6 +89,77 @@ POST http://shop.example.test/a/../api/x?y
     assert!(encoded.contains("route `all` would answer it\n  refused with 400 Bad Request: "), "{encoded}");
     let smuggled = explain(&["GET /x\r\nHost: other.test"]);
     assert!(smuggled.contains("refused with 400 Bad Request: "), "{smuggled}");
+}
+
+const PROTECTED: &str = "
+listeners: [ { address: 127.0.0.1:0 } ]
+policies:
+  database: { circuit_breaker: { consecutive_failures: 10, open_for: 5s } }
+upstreams:
+  shop:
+    endpoints: [ 10.0.0.1:80, { address: 10.0.0.2:80, tier: 1 } ]
+    balance: { maglev: { by: header:x-user } }
+    health_check: { path: /health }
+    outlier: off
+    replay: 1MiB
+    protect:
+      - timeout: { total: 2s, attempt: 500ms }
+      - retry: { attempts: 3 }
+      - use: database
+      - bulkhead: { max_concurrent: 64, queue: 16 }
+  spare: { endpoints: [ 10.0.0.3:80 ], protect: [ { use: shop/bulkhead } ] }
+routes:
+  - name: search
+    match: { prefix: /search }
+    upstream: shop
+    protect: [ { rate_limit: { token_bucket: { rate: 200 } } } ]
+    fallback: { upstream: spare }
+  - { name: pay, match: { path: /pay }, upstream: shop, idempotent: true, fallback: { respond: { status: 503 }, statuses: [] } }
+  - { name: rest, upstream: spare }
+";
+
+#[test]
+fn explain_says_what_protects_a_request() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("tidegate.yaml"), PROTECTED).expect("the file is written");
+    let explain = |request: &str| {
+        let output = tidegate(folder.path(), &["explain", request]);
+        assert_eq!((stderr(&output), output.status.code()), ("", Some(0)));
+        stdout(&output).to_owned()
+    };
+    assert_eq!(
+        explain("/search"),
+        "\
+/search
+  host localhost, path /search
+  route `search` sends it to upstream `shop`
+    endpoints  10.0.0.1:80, 10.0.0.2:80 (tier 1)
+    balance    the same endpoint for the same field `x-user`
+    health     GET /health every 5s, within 1s; out after 3 that fail, back after 1 that pass
+    time       5s for a connection, 60s for the head of the answer, 60s without progress of its body, no limit in all
+    body       as large as the listener allows; up to 1MiB of it are kept to be sent again
+    twice      may be, since GET is idempotent; 3 attempts at most
+    policies   the first is the outermost
+      rate_limit       route search/rate_limit  route     token_bucket (rate 200, per 1s)
+      timeout          shop/timeout             upstream  total 2s, attempt 500ms
+      retry            shop/retry               upstream  attempts 3, backoff exponential (base 100ms, factor 2, cap 10s)
+      circuit_breaker  database                 shared    consecutive_failures 10, failure_rate 50%, min_calls 20, open_for 5s
+      bulkhead         shop/bulkhead            upstream  max_concurrent 64, queue 16, max_wait 100ms
+    fallback   upstream `spare`, where there is no answer or one with 502-504
+  `pay` comes before: the path does not match
+  `rest` would answer it too, but comes later
+"
+    );
+    let has = |request: &str, lines: &[&str]| {
+        let text = explain(request);
+        lines.iter().for_each(|line| assert!(text.contains(line), "{line} in {text}"));
+    };
+    let spare =
+        "fallback   upstream `spare`, while no endpoint can have acted on the request, where there is no answer";
+    has("POST /search", &["    body       as large as the listener allows\n", spare]);
+    let answer = "fallback   an answer with 503 Service Unavailable, where there is no answer\n";
+    has("POST /pay", &["twice      may be, since the route is `idempotent`; 3 attempts at most", answer, "1MiB of it"]);
+    has("/x", &["twice      may be, since GET is idempotent; but no policy asks for it", "shop/bulkhead  shared  max"]);
 }
 
 #[test]
@@ -147,6 +223,90 @@ other changes
 }
 
 #[test]
+fn diff_says_what_becomes_of_protection() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("old.yaml"), PROTECTED).expect("the file is written");
+    let diff = |changes: &[(&str, &str)], arguments: &[&str]| {
+        let change = |text: String, (from, to): &(&str, &str)| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1)
+        };
+        let new = changes.iter().fold(PROTECTED.to_owned(), change);
+        fs::write(folder.path().join("new.yaml"), new).expect("the file is written");
+        let output = tidegate(folder.path(), &[&["diff", "old.yaml", "new.yaml"], arguments].concat());
+        assert_eq!((stderr(&output), output.status.code()), ("", Some(0)));
+        stdout(&output).to_owned()
+    };
+    let retry = "      - retry: { attempts: 3 }\n";
+    let database = "      - use: database\n";
+
+    // A step in between is no change of those behind it.
+    let inserted = diff(&[(retry, &format!("      - rate_limit: {{ token_bucket: {{ rate: 5 }} }}\n{retry}"))], &[]);
+    let expected = "protection that is new\n  rate_limit `shop/rate_limit` is new (routes `search`, `pay`)\n";
+    assert_eq!(inserted, expected);
+
+    let changes = [
+        ("total: 2s, attempt: 500ms", "total: 1s, attempt: 800ms"),
+        (database, ""),
+        ("queue: 16", "queue: 32, mode: metrics_only"),
+        ("fallback: { upstream: spare }", "idempotent: true"),
+    ];
+    let expected = "\
+protection that is lost
+  circuit_breaker `database` is gone (routes `search`, `pay`)
+  bulkhead `shop/bulkhead`: mode enabled -> metrics_only; keeps its state
+  routes[search].fallback: removed
+limits that allow less
+  timeout `shop/timeout`: total 2s -> 1s
+limits that allow more
+  bulkhead `shop/bulkhead`: queue 16 -> 32; keeps its state
+  timeout `shop/timeout`: attempt 500ms -> 800ms
+  routes[search].idempotent: false -> true (POST and PATCH requests may be sent twice from now on)
+";
+    // The policy is not used, and stays.
+    assert_eq!(diff(&changes, &[]), expected);
+
+    let moved = format!("      - circuit_breaker: {{ open_for: 10s, window: {{ calls: 100 }} }}\n{retry}");
+    let expected = "\
+limits that allow less
+  circuit_breaker `shop/circuit_breaker` instead of `database`: consecutive_failures 10 -> 5, open_for 5s -> 10s (routes `search`, `pay`)
+limits that allow more
+  retry `shop/retry`: attempts 3 -> 4, budget (ratio 20%, min_per_second 3, window 10s) -> off; keeps its state
+other changes
+  circuit_breaker `shop/circuit_breaker` takes the place of `database`, and begins from nothing: window (time 10s) -> (calls 100) (routes `search`, `pay`)
+  the order retry > circuit_breaker becomes circuit_breaker > retry (routes `search`, `pay`)
+";
+    let changes = [(retry, moved.as_str()), (database, ""), ("attempts: 3", "attempts: 4, budget: off")];
+    assert_eq!(diff(&changes, &[]), expected);
+
+    let window =
+        ("consecutive_failures: 10, open_for: 5s", "consecutive_failures: 10, open_for: 5s, window: { calls: 50 }");
+    let expected = "\
+protection that is new
+  retry `spare/retry` is new (route `rest`)
+other changes
+  circuit_breaker `database`: window (time 10s) -> (calls 50); its count begins anew
+  upstream `spare` has no `protect` any more, and so the default policies
+";
+    let found = diff(&[window, (", protect: [ { use: shop/bulkhead } ]", "")], &[]);
+    assert!(
+        found.starts_with("protection that is lost\n  bulkhead `shop/bulkhead` is gone (route `rest`)\n"),
+        "{found}"
+    );
+    assert!(found.ends_with(expected), "{found}");
+
+    let report = diff(&[(database, "")], &["--format", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    let lost = serde_json::json!({
+        "policy": "database",
+        "routes": ["search", "pay"],
+        "words": "circuit_breaker `database` is gone (routes `search`, `pay`)",
+        "meaning": "protection_lost",
+    });
+    assert_eq!(report["policies"], serde_json::json!([lost]));
+}
+
+#[test]
 fn explain_shows_programs_every_option() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("routes.yaml"), ROUTES).expect("the file is written");
@@ -156,6 +316,11 @@ fn explain_shows_programs_every_option() {
     assert_eq!(explained[0]["route"]["timeouts"]["total"], "3s");
     assert_eq!(explained[0]["upstream"]["options"]["endpoints"][1]["weight"], 3);
     assert_eq!(explained[0]["routes"].as_array().expect("a list").len(), 3);
+    let protection = &explained[0]["protection"];
+    assert_eq!(protection["policies"][0]["name"], "app/retry");
+    assert_eq!(protection["policies"][0]["from"], "default");
+    assert_eq!(protection["policies"][0]["options"]["attempts"], 2);
+    assert_eq!((&protection["most_attempts"], &protection["body_kept"]), (&2.into(), &65_536.into()));
 }
 
 #[test]

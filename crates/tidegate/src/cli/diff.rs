@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{print, show};
 use crate::config::{Loaded, load};
-use crate::difference::{OptionChange, Owner, Weight, changed, changed_owners};
+use crate::difference::{OptionChange, Owner, PolicyChange, Weight, changed, changed_owners, changed_policies};
 
 /// Lines of each kind that are shown in a text; there are more of them in JSON.
 const SHOWN: usize = 50;
@@ -42,9 +42,10 @@ pub(super) fn run(options: &Options) -> ExitCode {
     };
     let owners = changed_owners(&before.plan, &after.plan);
     let options_changed = changed(&before, &after);
+    let policies = changed_policies(&before, &after);
     match options.format {
-        Format::Text => print(&text(&owners, &options_changed)),
-        Format::Json => print(&format!("{:#}\n", report(&owners, &options_changed))),
+        Format::Text => print(&text(&owners, &policies, &options_changed)),
+        Format::Json => print(&format!("{:#}\n", report(&owners, &policies, &options_changed))),
     }
 }
 
@@ -53,7 +54,7 @@ fn loaded(file: &Path) -> Option<Loaded> {
     load(file, &|name| env::var(name).ok()).inspect_err(show).ok()
 }
 
-fn text(owners: &[Owner], options: &[OptionChange]) -> String {
+fn text(owners: &[Owner], policies: &[PolicyChange], options: &[OptionChange]) -> String {
     let mut out = String::new();
     let lines = owners.iter().map(|owner| {
         format!("{}: {} -> {}", owner.request, called(owner.before.as_ref()), called(owner.after.as_ref()))
@@ -61,12 +62,14 @@ fn text(owners: &[Owner], options: &[OptionChange]) -> String {
     section(&mut out, "requests that another route answers", lines);
     for (weight, title) in [
         (Weight::Unprotected, "protection that is lost"),
+        (Weight::Protected, "protection that is new"),
         (Weight::Tighter, "limits that allow less"),
         (Weight::Looser, "limits that allow more"),
         (Weight::Other, "other changes"),
     ] {
-        let of_weight = options.iter().filter(|option| option.weight == weight);
-        section(&mut out, title, of_weight.map(ToString::to_string));
+        let policies = policies.iter().filter(|policy| policy.weight == weight).map(|policy| policy.words.clone());
+        let options = options.iter().filter(|option| option.weight == weight).map(ToString::to_string);
+        section(&mut out, title, policies.chain(options));
     }
     if out.is_empty() { "no difference\n".into() } else { out }
 }
@@ -90,22 +93,43 @@ fn section(out: &mut String, title: &str, lines: impl Iterator<Item = String>) {
     }
 }
 
-fn report(owners: &[Owner], options: &[OptionChange]) -> Value {
+fn report(owners: &[Owner], policies: &[PolicyChange], options: &[OptionChange]) -> Value {
     let owners: Vec<_> = owners
         .iter()
         .map(|owner| json!({ "request": owner.request, "before": owner.before, "after": owner.after }))
         .collect();
+    let policies: Vec<_> = policies
+        .iter()
+        .map(|policy| {
+            json!({
+                "policy": policy.policy,
+                "routes": policy.routes,
+                "words": policy.words,
+                "meaning": meaning(policy.weight),
+            })
+        })
+        .collect();
     let options: Vec<_> = options
         .iter()
         .map(|option| {
-            let meaning = match option.weight {
-                Weight::Unprotected => "protection_lost",
-                Weight::Tighter => "tighter",
-                Weight::Looser => "looser",
-                Weight::Other => "other",
-            };
-            json!({ "path": option.path, "before": option.before, "after": option.after, "meaning": meaning })
+            json!({
+                "path": option.path,
+                "before": option.before,
+                "after": option.after,
+                "meaning": meaning(option.weight),
+                "note": option.note,
+            })
         })
         .collect();
-    json!({ "requests": owners, "options": options })
+    json!({ "requests": owners, "policies": policies, "options": options })
+}
+
+fn meaning(weight: Weight) -> &'static str {
+    match weight {
+        Weight::Unprotected => "protection_lost",
+        Weight::Protected => "protection_gained",
+        Weight::Tighter => "tighter",
+        Weight::Looser => "looser",
+        Weight::Other => "other",
+    }
 }

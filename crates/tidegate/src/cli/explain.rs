@@ -1,19 +1,22 @@
 //! `tidegate explain`
 
+mod forwarded;
+
 use std::env;
 use std::fmt::Write;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use http::Method;
 use serde_json::{Value, json};
-use tidegate_gateway::config::plan::{Action, BodyLimit, Route, Upstream};
+use tidegate_gateway::config::plan::{Action, Route};
 use tidegate_gateway::explain::{Explainer, Explanation};
 use tidegate_gateway::fault::Fault;
 
+use self::forwarded::Forwarded;
 use super::{print, show};
 use crate::config::{Loaded, conceal, load};
 
@@ -108,10 +111,7 @@ fn text(request: &str, result: &Result<Explanation<'_>, Fault>, loaded: &Loaded)
         Ok(explanation) => {
             line(&mut out, &format!("host {}, path {}", or_none(&explanation.host), explanation.path));
             match explanation.answering() {
-                Some(route) if explanation.refusal.is_none() => {
-                    answer(&mut out, route, loaded);
-                    limits(&mut out, route, loaded);
-                }
+                Some(route) if explanation.refusal.is_none() => answer(&mut out, route, &explanation.method, loaded),
                 Some(route) => line(&mut out, &format!("route `{}` would answer it", route.name)),
                 None => {}
             }
@@ -137,15 +137,19 @@ fn or_none(text: &str) -> &str {
     if text.is_empty() { "(none)" } else { text }
 }
 
-fn answer(out: &mut String, route: &Route, loaded: &Loaded) {
-    match &route.action {
-        Action::Respond(respond) => {
-            line(out, &format!("route `{}` answers it by itself with {}", route.name, respond.status));
+fn answer(out: &mut String, route: &Route, method: &Method, loaded: &Loaded) {
+    let sent_on = sent_on(route, method, loaded);
+    let how = match (&route.action, &sent_on) {
+        (Action::Respond(respond), _) => format!("answers it by itself with {}", respond.status),
+        (Action::Redirect(redirect), _) => format!("sends the client elsewhere with {}", redirect.status),
+        (Action::Forward(_), sent_on) => {
+            format!("sends it to upstream `{}`", sent_on.as_ref().map_or("", |request| &request.upstream.name))
         }
-        Action::Redirect(redirect) => {
-            line(out, &format!("route `{}` sends the client elsewhere with {}", route.name, redirect.status));
-        }
-        Action::Forward(upstream) => forwarded(out, route, &loaded.plan.upstreams[*upstream]),
+    };
+    line(out, &format!("route `{}` {how}", route.name));
+    limits(out, route, loaded);
+    for (title, text) in sent_on.iter().flat_map(Forwarded::lines) {
+        below(out, title, &text);
     }
 }
 
@@ -153,43 +157,26 @@ fn answer(out: &mut String, route: &Route, loaded: &Loaded) {
 fn limits(out: &mut String, route: &Route, loaded: &Loaded) {
     for listener in &loaded.plan.listeners {
         for limit in &listener.rate_limits {
-            line(out, &format!("  limit      {limit}, on listener {}", listener.address));
+            below(out, "limit", &format!("{limit}, on listener {}", listener.address));
         }
     }
     for limit in &route.rate_limits {
-        line(out, &format!("  limit      {limit}"));
+        below(out, "limit", &limit.to_string());
     }
 }
 
-fn forwarded(out: &mut String, route: &Route, upstream: &Upstream) {
-    line(out, &format!("route `{}` sends it to upstream `{}`", route.name, upstream.name));
-    let endpoints = upstream.endpoints.iter().map(|endpoint| match (endpoint.drain, endpoint.weight) {
-        (true, _) => format!("{endpoint} (drains)"),
-        (false, 1) => endpoint.to_string(),
-        (false, weight) => format!("{endpoint} (weight {weight})"),
-    });
-    line(out, &format!("  endpoints  {}", endpoints.collect::<Vec<_>>().join(", ")));
-    let times = &route.timeouts;
-    line(
-        out,
-        &format!(
-            "  time       {} for a connection, {} for the head of the answer, {} without progress of its body, {} in all",
-            time(Some(upstream.timeouts.connect)),
-            time(times.response),
-            time(times.body),
-            time(times.total)
-        ),
-    );
-    let body = match route.max_body {
-        BodyLimit::OfListener => "as large as the listener allows".to_owned(),
-        BodyLimit::Bytes(bytes) => format!("at most {bytes} bytes"),
-        BodyLimit::Unlimited => "as large as it likes".to_owned(),
-    };
-    line(out, &format!("  body       {body}"));
+/// What is said under a route.
+fn below(out: &mut String, title: &str, text: &str) {
+    match title {
+        "" => line(out, &format!("    {text}")),
+        title => line(out, &format!("  {title:<10} {text}")),
+    }
 }
 
-fn time(limit: Option<Duration>) -> String {
-    limit.map_or_else(|| "no limit".to_owned(), |limit| format!("{limit:?}"))
+/// The request where it is sent on; nothing where the route answers by itself.
+fn sent_on<'p>(route: &'p Route, method: &'p Method, loaded: &'p Loaded) -> Option<Forwarded<'p>> {
+    let Action::Forward(index) = route.action else { return None };
+    Some(Forwarded { loaded, route, upstream: loaded.plan.upstreams.get(index)?, method })
 }
 
 /// Why it is no other route.
@@ -230,6 +217,7 @@ fn value(request: &str, result: &Result<Explanation<'_>, Fault>, loaded: &Loaded
         "answered_by": answering.map(|route| &*route.name),
         "route": answering.and_then(|route| written(route, loaded)),
         "upstream": answering.and_then(|route| upstream(route, loaded)),
+        "protection": answering.and_then(|route| sent_on(route, &explanation.method, loaded)).map(|sent| sent.value()),
         "routes": routes.collect::<Vec<_>>(),
     })
 }

@@ -1,8 +1,9 @@
-//! What another configuration changes: in a line for the log, option by option (`options`), and for requests
-//! (`owners`).
+//! What another configuration changes: in a line for the log, option by option (`options`), for requests (`owners`), and
+//! for the policies around them (`protection`).
 
 mod options;
 mod owners;
+mod protection;
 
 use std::fmt;
 
@@ -10,6 +11,7 @@ use tidegate_gateway::config::Plan;
 
 pub(crate) use options::{OptionChange, Weight, changed};
 pub(crate) use owners::{Owner, changed as changed_owners};
+pub(crate) use protection::{PolicyChange, changed as changed_policies};
 
 /// Names that are written out for each kind of change; further ones are counted.
 const SHOWN: usize = 8;
@@ -34,6 +36,7 @@ struct Changes {
 impl Difference {
     pub(crate) fn between(before: &Plan, after: &Plan) -> Self {
         let rest = [
+            ("policies", policies_differ(before, after)),
             ("admin", before.admin != after.admin),
             ("access_log", before.access_log != after.access_log),
             ("recent", before.recent != after.recent),
@@ -49,6 +52,13 @@ impl Difference {
             rest: rest.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect(),
         }
     }
+}
+
+/// Whether policies differ. Those of upstreams and routes that come or go are said with them.
+fn policies_differ(before: &Plan, after: &Plan) -> bool {
+    let (old, new) = (&before.policies, &after.policies);
+    let differs = |(name, pipeline)| new.pipelines.get(name).is_some_and(|other| other != pipeline);
+    old.policies != new.policies || old.pipelines.iter().any(differs)
 }
 
 /// Routes name their upstream by its place in the plan, which another upstream can shift: that is no change.
@@ -108,13 +118,13 @@ impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = [("added", &self.added), ("removed", &self.removed), ("changed", &self.changed)];
         let kinds = kinds.into_iter().filter(|(_, names)| !names.is_empty());
-        let parts: Vec<_> = kinds.map(|(kind, names)| format!("{kind} {}", listed(names))).collect();
+        let parts: Vec<_> = kinds.map(|(kind, names)| format!("{kind} {}", listed(names, " "))).collect();
         f.write_str(&parts.join(", "))
     }
 }
 
-fn listed(names: &[String]) -> String {
-    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(" ");
+fn listed(names: &[String], between: &str) -> String {
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(between);
     match names.len().saturating_sub(SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),
@@ -166,6 +176,15 @@ mod tests {
     #[test]
     fn a_route_to_another_upstream_is_changed() {
         assert_eq!(change(|document| document["routes"][0]["upstream"] = json!("c")), "routes: changed one");
+    }
+
+    #[test]
+    fn policies_that_change_are_told_apart_from_those_that_come_with_a_route() {
+        let line = change(|document| document["upstreams"]["b"]["protect"] = json!([{ "timeout": {} }]));
+        assert_eq!(line, "policies");
+        let route = json!({ "name": "new", "upstream": "c", "protect": [{ "timeout": {} }] });
+        let line = change(|document| document["routes"].as_array_mut().expect("a list").push(route));
+        assert_eq!(line, "routes: added new");
     }
 
     #[test]

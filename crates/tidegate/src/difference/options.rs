@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::protection::weight as weight_of_policy;
 use crate::config::{CONCEALED, Loaded, conceal, is_secret};
 use serde_json::Value;
 use tidegate_gateway::config::plan::RateLimit;
@@ -14,6 +15,8 @@ pub(crate) struct OptionChange {
     pub(crate) before: Option<Value>,
     pub(crate) after: Option<Value>,
     pub(crate) weight: Weight,
+    /// What that means for requests, where the option does not say it.
+    pub(crate) note: Option<String>,
 }
 
 /// What a change means.
@@ -21,6 +24,8 @@ pub(crate) struct OptionChange {
 pub(crate) enum Weight {
     /// Something that guarded services or clients is gone.
     Unprotected,
+    /// Something guards them that did not.
+    Protected,
     /// A limit allows less.
     Tighter,
     /// A limit allows more.
@@ -30,11 +35,12 @@ pub(crate) enum Weight {
 }
 
 /// Options whose absence, or `off`, leaves something without protection.
-const PROTECTIONS: [&str; 6] = ["health_check", "outlier", "tls", "verify", "trusted_proxies", "filters"];
+const PROTECTIONS: [&str; 8] =
+    ["health_check", "outlier", "tls", "verify", "trusted_proxies", "filters", "fallback", "endpoint_breaker"];
 
 /// Options below which every number, size and time is a limit; and options that are one by themselves.
-const LIMITS: [&str; 8] =
-    ["limits", "timeouts", "pool", "http2", "max_body", "max_ejected", "drain_timeout", "rate_limit"];
+const LIMITS: [&str; 9] =
+    ["limits", "timeouts", "pool", "http2", "max_body", "max_ejected", "drain_timeout", "rate_limit", "replay"];
 
 /// Options of rate limits that let through less the larger they are.
 const INVERSE: [&str; 3] = ["window", "per", "cost"];
@@ -43,13 +49,41 @@ const INVERSE: [&str; 3] = ["window", "per", "cost"];
 pub(crate) fn changed(before: &Loaded, after: &Loaded) -> Vec<OptionChange> {
     let mut found = Vec::new();
     compare("", Some(&tree(before)), Some(&tree(after)), &mut found);
+    for option in &mut found {
+        option.note = note(&option.path, after);
+    }
     found.sort_by_key(|option| option.weight);
     found
 }
 
-/// A document with every default, and with the names that routes and limits get where none is written.
+/// What a change of this option means, as the plan has it from now on.
+fn note(path: &str, after: &Loaded) -> Option<String> {
+    let name = path.strip_prefix("routes[")?.strip_suffix("].idempotent")?;
+    let route = after.plan.routes.iter().find(|route| *route.name == *name)?;
+    let written: Vec<_> = route.matches.methods.iter().filter(|method| !method.is_idempotent()).collect();
+    let methods = match written.as_slice() {
+        [] if route.matches.methods.is_empty() => "POST and PATCH".to_owned(),
+        [] => return None,
+        methods => methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(" and "),
+    };
+    Some(match route.idempotent {
+        true => format!("{methods} requests may be sent twice from now on"),
+        false => format!("{methods} requests are sent twice no longer, unless the first surely had no effect"),
+    })
+}
+
+/// A document with every default, and with the names that routes and limits get where none is written. Policies are left
+/// out: they are compared where they act.
 fn tree(loaded: &Loaded) -> Value {
     let mut tree = serde_json::to_value(&loaded.document).unwrap_or_default();
+    if let Some(document) = tree.as_object_mut() {
+        document.shift_remove("policies");
+    }
+    let upstreams = tree.get_mut("upstreams").and_then(Value::as_object_mut);
+    for (_, upstream) in upstreams.into_iter().flatten() {
+        without_policies(upstream);
+    }
+    tree.get_mut("routes").and_then(Value::as_array_mut).into_iter().flatten().for_each(without_policies);
     let written = tree.get_mut("routes").and_then(Value::as_array_mut).into_iter().flatten();
     for (written, route) in written.zip(&loaded.plan.routes) {
         written["name"] = Value::from(&*route.name);
@@ -67,6 +101,12 @@ fn name_limits(owner: &mut Value, limits: &[RateLimit]) {
     let filters = owner.get_mut("filters").and_then(Value::as_array_mut).into_iter().flatten();
     for (filter, limit) in filters.zip(limits) {
         filter["rate_limit"]["name"] = Value::from(&*limit.policy);
+    }
+}
+
+fn without_policies(owner: &mut Value) {
+    if let Some(options) = owner.as_object_mut() {
+        options.shift_remove("protect");
     }
 }
 
@@ -96,6 +136,7 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mu
                 before: before.map(shown),
                 after: after.map(shown),
                 weight: weight(path, before, after),
+                note: None,
             });
         }
     }
@@ -126,8 +167,17 @@ fn weight(path: &str, before: Option<&Value>, after: Option<&Value>) -> Weight {
     if PROTECTIONS.contains(&last) && on(before) && !on(after) {
         return Weight::Unprotected;
     }
-    if last == "mode" && before.is_some_and(|mode| *mode == "enabled") {
-        return Weight::Unprotected;
+    if PROTECTIONS.contains(&last) && !on(before) && on(after) {
+        return Weight::Protected;
+    }
+    if last == "idempotent" {
+        return if on(after) { Weight::Looser } else { Weight::Tighter };
+    }
+    if last == "mode" {
+        return weight_of_policy("rate_limit", last, before, after);
+    }
+    if options.contains("endpoint_breaker.") {
+        return weight_of_policy("circuit_breaker", last, before, after);
     }
     let is_limit = options.split('.').any(|part| LIMITS.contains(&part));
     let (mut before, mut after) = (before.and_then(magnitude), after.and_then(magnitude));
@@ -189,6 +239,10 @@ impl fmt::Display for OptionChange {
             (None, Some(after)) => write!(f, "{}: added {}", self.path, short(after)),
             (Some(_), None) => write!(f, "{}: removed", self.path),
             (None, None) => f.write_str(&self.path),
+        }?;
+        match &self.note {
+            Some(note) => write!(f, " ({note})"),
+            None => Ok(()),
         }
     }
 }

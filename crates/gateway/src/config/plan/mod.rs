@@ -4,6 +4,7 @@
 //! refers only to things that exist; defaults and overrides are already applied. Times are [`Duration`](std::time::Duration)s,
 //! sizes are bytes, and an `Option` that is `None` means *off* or *unlimited*.
 
+mod applied;
 mod filter;
 mod health;
 mod listener;
@@ -13,6 +14,7 @@ mod upstream;
 
 use std::num::NonZeroUsize;
 
+pub use applied::Applied;
 pub use filter::{KeyPart, Quota, RateLimit};
 pub use health::{HealthCheck, Outlier, Probe, SuccessRate};
 pub use listener::{
