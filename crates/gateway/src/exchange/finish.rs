@@ -1,4 +1,4 @@
-//! Step 11, the only way out: a fault becomes an answer; then counts, the access record, and what
+//! Step 12, the only way out: a fault becomes an answer; then counts, the access record, and what
 //! becomes of the connection.
 
 use super::context::RequestId;

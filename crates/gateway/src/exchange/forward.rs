@@ -1,4 +1,4 @@
-//! Steps 7 to 9: the request as a call through the policies of its route, up to the head of an answer.
+//! Step 7: the request as a call through the policies of its route, up to the head of an answer.
 //!
 //! What an attempt does is in `attempt`, what its end means to policies in `verdict`. Whether there is another attempt
 //! is for the policies to decide, within what is safe: see [`Forwarding::may_repeat`].

@@ -1,4 +1,4 @@
-//! Step 10: the response head, cleaned, and then both bodies at once.
+//! Step 11: the response head, cleaned, and then both bodies at once.
 
 use super::pump::{Patience, Pump, PumpError, Waits};
 use super::{Exchange, Outcome, hygiene};
