@@ -1,4 +1,4 @@
-//! Steps 8 to 10: one attempt to get an answer: an endpoint, a connection to it, the request sent, the response head awaited.
+//! Steps 8 to 10, one attempt to get an answer: an endpoint, a connection to it, the request sent, the head awaited.
 
 use super::deadline::{self, is_grpc};
 use super::forward::{Forwarding, Way, count_failure};
