@@ -77,12 +77,15 @@ fn pairs_of_routes<'l>(before: &'l Loaded, after: &'l Loaded) -> Vec<(&'l Route,
     new.filter_map(|route| Some((*old.get(&route.name)?, route))).collect()
 }
 
+/// Options of a policy, with every default.
+type Options = Map<String, Value>;
+
 #[derive(Default)]
 struct Comparison {
     /// The routes at which something becomes of a policy.
     fates: BTreeMap<Fate, Vec<String>>,
-    /// Options that are compared, with the kind and name.
-    options: BTreeMap<(String, String), (Map<String, Value>, Map<String, Value>)>,
+    /// By the name before and the one after, either of them empty where there is none: the options then.
+    options: BTreeMap<(String, String), (Options, Options)>,
     used: BTreeSet<String>,
 }
 
@@ -259,13 +262,7 @@ fn defaults(before: &Loaded, after: &Loaded) -> Vec<PolicyChange> {
 }
 
 /// Compares options of one kind, and tells what differs as `path before -> after`.
-fn compare(
-    kind: &str,
-    path: &str,
-    before: &Map<String, Value>,
-    after: &Map<String, Value>,
-    tell: &mut impl FnMut(Weight, String),
-) {
+fn compare(kind: &str, path: &str, before: &Options, after: &Options, tell: &mut impl FnMut(Weight, String)) {
     for key in before.keys().chain(after.keys().filter(|key| !before.contains_key(*key))) {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         match (before.get(key), after.get(key)) {
@@ -282,7 +279,7 @@ fn compare(
 }
 
 /// Whether two maps differ in options, and not in what they are.
-fn is_same_thing(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+fn is_same_thing(one: &Options, other: &Options) -> bool {
     ["strategy", "kind"].iter().all(|tag| one.get(*tag) == other.get(*tag)) && one.keys().eq(other.keys())
 }
 

@@ -4,6 +4,7 @@
 //! records why it cannot. A part that fails never stops the others from being looked at.
 
 mod balance;
+mod combinations;
 mod filter;
 mod health;
 mod listener;
@@ -43,7 +44,10 @@ pub fn check(document: &Document, folder: &Path) -> Result<Checked, Vec<Problem>
     let mut found = Findings::default();
     let plan = plan(document, folder, &mut found);
     match plan {
-        Some(plan) if found.errors.is_empty() => Ok(Checked { plan, warnings: found.warnings }),
+        Some(plan) if found.errors.is_empty() => {
+            combinations::warn(document, &plan, &mut found);
+            Ok(Checked { plan, warnings: found.warnings })
+        }
         _ => Err(found.errors),
     }
 }

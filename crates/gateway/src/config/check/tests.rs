@@ -1,5 +1,7 @@
 //! Documents in, plans or problems out.
 
+mod combinations;
+
 use std::time::Duration;
 
 use http::{Method, StatusCode};

@@ -82,8 +82,13 @@ pub struct Upstream {
     pub timeouts: UpstreamTimeouts,
 }
 
+impl Upstream {
+    /// How much of a body is kept where nothing is said of it.
+    pub const REPLAY: Size<0, { 16 * MIB }> = Size::of(64 * KIB);
+}
+
 fn replayed() -> Size<0, { 16 * MIB }> {
-    Size::of(64 * KIB)
+    Upstream::REPLAY
 }
 
 fn at_once() -> OrOff<Timeout> {

@@ -5,7 +5,7 @@
 
 use tidegate_resilience::{Document, PolicyOptions, StepOptions};
 
-use super::{Plan, Route};
+use super::{Plan, Route, Upstream};
 
 /// A policy around the requests of a route.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,9 +19,17 @@ pub struct Applied<'p> {
 impl Plan {
     /// The policies around the requests of one of its routes, outermost first.
     pub fn policies_of(&self, route: &Route) -> Vec<Applied<'_>> {
-        let Some(pipeline) = route.protection.as_deref() else { return Vec::new() };
-        let Some(options) = self.policies.pipelines.get(pipeline) else { return Vec::new() };
-        let steps = own_names(pipeline, &options.steps).zip(&options.steps);
+        route.protection.as_deref().map(|pipeline| self.pipeline(pipeline)).unwrap_or_default()
+    }
+
+    /// The policies around requests that go to an upstream as fallback, outermost first.
+    pub fn policies_of_upstream(&self, upstream: &Upstream) -> Vec<Applied<'_>> {
+        self.pipeline(&upstream.name)
+    }
+
+    fn pipeline(&self, name: &str) -> Vec<Applied<'_>> {
+        let Some(options) = self.policies.pipelines.get(name) else { return Vec::new() };
+        let steps = own_names(name, &options.steps).zip(&options.steps);
         let applied = steps.filter_map(|(name, step)| {
             let options = match step {
                 StepOptions::Policy(options) => options,

@@ -19,7 +19,12 @@ fn the_examples_are_valid_and_without_warnings() {
     for file in folder {
         let path = file.expect("the folder can be read").path();
         let loaded = load(&path, &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
-        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+        // The complete example shows more policies than anything in it uses, and says so.
+        let complete = path.ends_with("tidegate.yaml");
+        let meant = |warning: &&str| complete && warning.contains(" policies.") && warning.contains("is never used");
+        let warnings = lines(&loaded.warnings);
+        let odd: Vec<_> = warnings.iter().map(String::as_str).filter(|warning| !meant(warning)).collect();
+        assert!(odd.is_empty(), "{odd:?}");
         seen += 1;
     }
     assert!(seen >= 2, "the minimal example and the complete one");
