@@ -30,6 +30,8 @@ pub(super) enum Mood {
     Flapping,
     /// Answers 503 to three of ten requests.
     Busy,
+    /// Answers 503.
+    Failing,
     /// Breaks the connection instead of answering.
     Resetting,
 }
@@ -38,18 +40,15 @@ pub(super) enum Mood {
 pub(super) struct Account {
     came: Vec<AtomicBool>,
     repeated: AtomicU64,
-    /// Whether the sick endpoint is.
+    /// Whether endpoints are sick that can be.
     pub(super) sick: AtomicBool,
-    /// Whether no endpoint is well.
-    pub(super) outage: AtomicBool,
 }
 
 // Everything here is relaxed: each value is all there is to see.
 impl Account {
     pub(super) fn new(requests: usize) -> Arc<Self> {
         let came = (0..requests).map(|_| AtomicBool::new(false)).collect();
-        let [sick, outage] = [AtomicBool::new(false), AtomicBool::new(false)];
-        Arc::new(Self { came, repeated: AtomicU64::new(0), sick, outage })
+        Arc::new(Self { came, repeated: AtomicU64::new(0), sick: AtomicBool::new(false) })
     }
 
     /// A request line that ends its path with a number. One that has come before was sent again.
@@ -106,7 +105,7 @@ fn serve(stream: TcpStream, mood: Mood, begun: Instant, account: &Account) -> io
             Mood::Slow => return stream.read_to_end(&mut Vec::new()).map(drop),
             Mood::Flapping => begun.elapsed().as_millis() / FLAP % 2 == 1,
             Mood::Busy => chance(stream.get_ref(), asked)? < 3,
-            _ => account.outage.load(Relaxed),
+            mood => mood == Mood::Failing,
         };
         stream.get_mut().write_all(if bad { BAD } else { &answer })?;
     }
