@@ -24,7 +24,7 @@ use load::Asked;
 
 const OPTIONS: &[Number] = &[
     ("--rate", 2000, "requests per second, whether answers come or not"),
-    ("--seconds", 10, "seconds in which one endpoint is sick"),
+    ("--seconds", 10, "seconds in which one endpoint is sick, or all are slow"),
     ("--outage", 60, "seconds in which all endpoints answer 503"),
 ];
 
@@ -36,8 +36,11 @@ const SICKNESSES: [(&str, Mood); 5] = [
     ("one resetting", Mood::Resetting),
 ];
 
-/// Routes of `bench/failures.yaml`.
+/// Routes of `bench/failures.yaml`: what is on by default, and a list of policies.
 const ROUTES: [&str; 2] = ["/default", "/listed"];
+
+/// The route with a deadline of 200 ms and nothing else.
+const DEADLINE: &str = "/deadline";
 
 /// All are well for so long before something fails, and after an outage.
 const AROUND: Duration = Duration::from_secs(10);
@@ -52,11 +55,11 @@ const SPELL: Duration = Duration::from_secs(1);
 struct Turn<'t> {
     name: &'t str,
     route: &'t str,
-    sick: Mood,
-    /// How long somebody is sick.
+    /// How each endpoint is while it is sick.
+    moods: [Mood; 3],
     sick_for: Duration,
-    /// Whether that is everybody, and ends.
-    outage: bool,
+    /// Whether the turn goes on when all are well again.
+    returns: bool,
     rate: u32,
 }
 
@@ -78,15 +81,18 @@ pub(in super::super) fn run(words: &[String]) -> Outcome {
     println!("|---|---|---:|---:|---:|---:|---:|---:|---:|");
     for route in ROUTES {
         for (name, sick) in SICKNESSES {
-            Turn { name, route, sick, sick_for: one, outage: false, rate }.measure(&options.program)?;
+            let moods = [sick, Mood::Well, Mood::Well];
+            Turn { name, route, moods, sick_for: one, returns: false, rate }.measure(&options.program)?;
         }
         let name = &format!("all with 503 for {outage} s");
-        Turn { name, route, sick: Mood::Well, sick_for: all, outage: true, rate }.measure(&options.program)?;
+        let moods = [Mood::Failing; 3];
+        Turn { name, route, moods, sick_for: all, returns: true, rate }.measure(&options.program)?;
     }
+    let moods = [Mood::Slow; 3];
+    Turn { name: "all slow", route: DEADLINE, moods, sick_for: one, returns: false, rate }.measure(&options.program)?;
     println!("\nBars: success 99.9% with one sick endpoint; retries 10% in the outage; 99% again within 5 s.");
-    println!(
-        "`/listed` has a total of 2 s: no answer may take longer. Only what was due while somebody was sick is counted."
-    );
+    println!("Nothing takes longer than its total by more than 5 ms: 2 s for `/listed`, 200 ms for `/deadline`.");
+    println!("Only what was due while somebody was sick is counted.");
     Ok(())
 }
 
@@ -99,7 +105,7 @@ impl Turn<'_> {
         let mut times: Vec<_> = counted.iter().map(|asked| asked.took).collect();
         times.sort_unstable();
         let late = asked.iter().map(|asked| asked.late).max().unwrap_or_default();
-        let again = self.outage.then(|| recovery(&asked, sick.end).map_or("never".to_owned(), seconds));
+        let again = self.returns.then(|| recovery(&asked, sick.end).map_or("never".to_owned(), seconds));
         println!(
             "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             self.name,
@@ -116,7 +122,7 @@ impl Turn<'_> {
     }
 
     fn take(&self, program: &Path) -> Outcome<Result> {
-        let length = AROUND + self.sick_for + if self.outage { AROUND } else { Duration::ZERO };
+        let length = AROUND + self.sick_for + if self.returns { AROUND } else { Duration::ZERO };
         let requests = usize::try_from(length.as_secs() * u64::from(self.rate))?;
         let account = Account::new(requests);
         let (_folder, _gateway, [port, sick]) = self.start(program, &account)?;
@@ -126,14 +132,13 @@ impl Turn<'_> {
         let meanwhile = || {
             sleep((begin + AROUND).saturating_duration_since(Instant::now()));
             before.store(account.repeated(), Relaxed);
-            account.outage.store(self.outage, Relaxed);
             account.sick.store(true, Relaxed);
-            if self.sick == Mood::Dead {
+            if self.moods[0] == Mood::Dead {
                 // Wakes who listens, so that nobody does.
                 _ = TcpStream::connect(("127.0.0.1", sick));
             }
             sleep((begin + AROUND + self.sick_for).saturating_duration_since(Instant::now()));
-            account.outage.store(false, Relaxed);
+            account.sick.store(false, Relaxed);
             after.store(account.repeated(), Relaxed);
         };
         let asked = load::run((port, self.route), (begin, self.rate, requests), meanwhile)?;
@@ -141,13 +146,12 @@ impl Turn<'_> {
         Ok(Result { asked, repeated })
     }
 
-    /// A gateway on one core in front of three endpoints, the first of which is the sick one.
-    /// The ports are its own and that endpoint's.
+    /// A gateway on one core in front of three endpoints. The ports are its own and that of the first endpoint.
     fn start(&self, program: &Path, account: &Arc<Account>) -> Outcome<(Folder, Server, [u16; 2])> {
         require(["openssl", "taskset"])?;
         let folder = Folder::create()?;
         let ports = Ports::free()?;
-        let [sick, second, third] = [self.sick, Mood::Well, Mood::Well].map(|mood| endpoint::start(mood, account));
+        let [sick, second, third] = self.moods.map(|mood| endpoint::start(mood, account));
         let sick = sick?;
         let marks = [&ports.marks()[..], &[("first", sick), ("second", second?), ("third", third?)]].concat();
         let configuration = folder.fill("failures.yaml", "gateway", &marks)?;
