@@ -101,12 +101,13 @@ impl Upstream {
         self.pools[index].witness().is_usable() && self.pools[index].is_closed()
     }
 
-    /// Whether the endpoint at `index` fails while others can do its work: it is or will be ejected, and at least half of
-    /// all that do not drain are well.
+    /// Whether the endpoint at `index` fails while others can do its work: it gets no requests or soon none, and at least
+    /// half of all that do not drain are well.
     pub(crate) fn fails_in_part(&self, index: usize) -> bool {
-        let staying = || self.pools.iter().map(|pool| pool.witness()).filter(|witness| !witness.drains());
-        self.pools[index].witness().is_suspect()
-            && 2 * staying().filter(|witness| witness.is_well()).count() >= staying().count()
+        let staying = || self.pools.iter().filter(|pool| !pool.witness().drains());
+        let well = || staying().filter(|pool| pool.witness().is_well() && pool.is_closed());
+        let pool = &self.pools[index];
+        (pool.witness().is_suspect() || !pool.is_closed()) && 2 * well().count() >= staying().count()
     }
 
     fn pick(&self, ask: &Ask) -> Option<usize> {

@@ -64,7 +64,7 @@ struct Turn<'t> {
 }
 
 /// What came of it.
-struct Result {
+struct Counted {
     asked: Vec<Asked>,
     /// Attempts beyond the first of a request, while somebody was sick.
     repeated: u64,
@@ -98,7 +98,7 @@ pub(in super::super) fn run(words: &[String]) -> Outcome {
 
 impl Turn<'_> {
     fn measure(&self, program: &Path) -> Outcome {
-        let Result { asked, repeated } = self.take(program)?;
+        let Counted { asked, repeated } = self.take(program)?;
         let sick = AROUND..AROUND + self.sick_for;
         let counted: Vec<_> = asked.iter().filter(|asked| sick.contains(&asked.due)).collect();
         let good = counted.iter().filter(|asked| asked.good).count();
@@ -121,7 +121,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn take(&self, program: &Path) -> Outcome<Result> {
+    fn take(&self, program: &Path) -> Outcome<Counted> {
         let length = AROUND + self.sick_for + if self.returns { AROUND } else { Duration::ZERO };
         let requests = usize::try_from(length.as_secs() * u64::from(self.rate))?;
         let account = Account::new(requests);
@@ -143,7 +143,7 @@ impl Turn<'_> {
         };
         let asked = load::run((port, self.route), (begin, self.rate, requests), meanwhile)?;
         let repeated = after.into_inner() - before.into_inner();
-        Ok(Result { asked, repeated })
+        Ok(Counted { asked, repeated })
     }
 
     /// A gateway on one core in front of three endpoints. The ports are its own and that of the first endpoint.
