@@ -25,7 +25,7 @@ fn default_steps() -> Vec<StepOptions> {
         attempts: 2,
         backoff: Backoff::Exponential { base: Duration::from_millis(25), factor: 2.0, cap: Duration::from_millis(250) },
         retry_after_cap: Duration::from_secs(1),
-        budget: Some(RetryBudgetOptions { ratio: resilience::Ratio::percent(10), ..RetryBudgetOptions::default() }),
+        budget: Some(RetryBudgetOptions { ratio: resilience::Ratio::percent(9), ..RetryBudgetOptions::default() }),
         ..RetryOptions::default()
     };
     vec![PolicyOptions::Retry(retry).into()]

@@ -59,7 +59,7 @@ pub struct Upstream {
 
     /// Policies around requests to the upstream, outermost first; `[]` for none. Default: a retry that sends a request
     /// that failed once more, to another endpoint where there is one: if it may be sent twice, and while such requests
-    /// are less than 10% of all.
+    /// are no more than 9% of all and 3 per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protect: Option<Vec<StepOptions>>,
 
