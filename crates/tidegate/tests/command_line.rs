@@ -72,7 +72,7 @@ POST http://shop.example.test/a/../api/x?y
     body       as large as the listener allows
     twice      may be only while no endpoint can have acted on it: POST is not idempotent, and the route does not say so; 2 attempts at most
     policies   the first is the outermost
-      retry  app/retry  default  attempts 2, backoff exponential (base 25ms, factor 2, cap 250ms), retry_after_cap 1s, budget (ratio 10%, min_per_second 3, window 10s)
+      retry  app/retry  default  attempts 2, backoff exponential (base 25ms, factor 2, cap 250ms), retry_after_cap 1s, budget (ratio 9%, min_per_second 3, window 10s)
   `api` comes before: header 'x-team' does not match
   `denied` comes before: the path does not match
 
