@@ -95,6 +95,14 @@ impl Peer {
         either!(self, peer => peer.poll_flush(cx))
     }
 
+    /// Whether the peer has reset its connection or stream; wakes the task when that may have changed.
+    pub fn poll_lost(&mut self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::H1(connection) => connection.transport().poll_lost(cx),
+            Self::H2(stream) => stream.poll_reset(cx).is_ready(),
+        }
+    }
+
     /// Tells how long the body is that follows the head just read.
     pub fn begin_body(&mut self, length: BodyLength) {
         either!(self, peer => peer.begin_body(length));

@@ -229,10 +229,7 @@ impl<'f, 'x> Forwarding<'f, 'x> {
 
     /// Whether the client has reset its connection or stream: then nobody waits for an answer.
     fn client_left(&mut self, cx: &mut Context<'_>) -> bool {
-        let left = match self.peer {
-            Peer::H1(connection) => connection.transport().poll_lost(cx),
-            Peer::H2(stream) => stream.poll_reset(cx).is_ready(),
-        };
+        let left = self.peer.poll_lost(cx);
         self.needless |= left;
         left
     }

@@ -80,12 +80,9 @@ impl Exchange<'_> {
 async fn wait(peer: &mut Peer, timer: &mut Timer, moment: Moment, held: Held<'_>) -> Result<(), Fault> {
     timer.refresh();
     let until = timer.now() + moment.since(Clock::system().now());
-    let came = timer.drive(|cx, timer| {
-        let left = match peer {
-            Peer::H1(connection) => connection.transport().poll_lost(cx),
-            Peer::H2(stream) => stream.poll_reset(cx).is_ready(),
-        };
-        if left { Poll::Ready(Err(Fault::ClientLeft)) } else { timer.poll(cx, Some(until)).map(Ok) }
+    let came = timer.drive(|cx, timer| match peer.poll_lost(cx) {
+        true => Poll::Ready(Err(Fault::ClientLeft)),
+        false => timer.poll(cx, Some(until)).map(Ok),
     });
     came.await?;
     held.keep();
