@@ -110,19 +110,19 @@ impl Check {
             self.report(format!("{path}.per_key.max_keys"), "must be from 1 to 1000000");
         }
         let list = list(name, options);
-        for (index, (step, own)) in options.steps.iter().zip(own_names(name, options)).enumerate() {
-            if let (StepOptions::Policy(policy), Some(own)) = (step, own) {
-                self.own(own, &format!("{list}[{index}]"), policy, options.per_key.is_some());
+        for (index, (step, own)) in options.steps.iter().zip(options.policy_names(name)).enumerate() {
+            if let StepOptions::Policy(policy) = step {
+                self.own(Name::from(own), &format!("{list}[{index}]"), policy, options.per_key.is_some());
             }
         }
     }
 
     fn pipeline(&mut self, name: &str, options: &PipelineOptions) {
         let list = list(name, options);
-        let steps = options.steps.iter().zip(own_names(name, options)).enumerate();
-        let steps = steps.map(|(index, (step, own))| match (step, own) {
-            (StepOptions::Use(used), _) => self.used(used, &format!("{list}[{index}]")),
-            (StepOptions::Policy(policy), own) => own.unwrap_or_else(|| Name::from(policy.kind())),
+        let steps = options.steps.iter().zip(options.policy_names(name)).enumerate();
+        let steps = steps.map(|(index, (step, own))| match step {
+            StepOptions::Use(used) => self.used(used, &format!("{list}[{index}]")),
+            StepOptions::Policy(_) => Name::from(own),
         });
         let steps: Vec<_> = steps.collect();
         self.order(&list, &steps, options.idempotent);
@@ -166,19 +166,4 @@ impl Check {
 /// Where the steps of a pipeline are written.
 fn list(name: &str, options: &PipelineOptions) -> String {
     if options.is_list() { format!("pipelines.{name}") } else { format!("pipelines.{name}.steps") }
-}
-
-/// For every step, the name of the policy that belongs to this pipeline alone: `pipeline/kind`, and from the second of
-/// its kind on `pipeline/kind-2`.
-fn own_names(pipeline: &str, options: &PipelineOptions) -> Vec<Option<Name>> {
-    let mut kinds = HashMap::<&str, u32>::new();
-    let names = options.steps.iter().map(|step| match step {
-        StepOptions::Use(_) => None,
-        StepOptions::Policy(policy) => {
-            let count = kinds.entry(policy.kind()).or_default();
-            *count += 1;
-            Some(Name::from(Document::own_name(pipeline, policy.kind(), *count)))
-        }
-    });
-    names.collect()
 }

@@ -99,9 +99,45 @@ impl Document {
             count => format!("{pipeline}/{kind}-{count}"),
         }
     }
+
+    /// The options of the policy of this name: one under [`policies`](Self::policies), or one of a pipeline alone.
+    pub fn policy(&self, name: &str) -> Option<&PolicyOptions> {
+        self.policies.get(name).or_else(|| {
+            let (pipeline, _) = name.rsplit_once('/')?;
+            let options = self.pipelines.get(pipeline)?;
+            let mut own = options.policy_names(pipeline).into_iter().zip(&options.steps);
+            own.find_map(|(own, step)| match step {
+                StepOptions::Policy(options) if own == name => Some(options),
+                _ => None,
+            })
+        })
+    }
+
+    /// The options of the policy that a step is or uses.
+    pub fn policy_of<'d>(&'d self, step: &'d StepOptions) -> Option<&'d PolicyOptions> {
+        match step {
+            StepOptions::Policy(options) => Some(options),
+            StepOptions::Use(name) => self.policy(name),
+        }
+    }
 }
 
 impl PipelineOptions {
+    /// What the policies of all steps are called where the pipeline is called `pipeline`: whoever uses these names shares
+    /// its policies.
+    pub fn policy_names(&self, pipeline: &str) -> Vec<String> {
+        let mut kinds = BTreeMap::<&str, u32>::new();
+        let names = self.steps.iter().map(|step| match step {
+            StepOptions::Use(name) => name.clone(),
+            StepOptions::Policy(options) => {
+                let count = kinds.entry(options.kind()).or_default();
+                *count += 1;
+                Document::own_name(pipeline, options.kind(), *count)
+            }
+        });
+        names.collect()
+    }
+
     /// Whether a list of steps says it all.
     pub(super) fn is_list(&self) -> bool {
         self.per_key.is_none() && !self.idempotent

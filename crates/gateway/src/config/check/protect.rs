@@ -117,18 +117,15 @@ impl Writer {
         at: &DocumentPath,
         found: &mut Findings,
     ) -> Option<Arc<str>> {
-        let inner = &self.document.pipelines.get(upstream)?.steps;
+        let inner = self.document.pipelines.get(upstream)?;
         if written.protect.is_empty() {
-            return (!inner.is_empty()).then(|| upstream.into());
+            return (!inner.steps.is_empty()).then(|| upstream.into());
         }
         // What nobody has written gives way to what somebody has.
-        let retries = |step: &StepOptions| match step {
-            StepOptions::Policy(options) => matches!(options, PolicyOptions::Retry(_)),
-            StepOptions::Use(name) => matches!(self.document.policies.get(name), Some(PolicyOptions::Retry(_))),
-        };
+        let retries = |step: &StepOptions| matches!(self.document.policy_of(step), Some(PolicyOptions::Retry(_)));
         let inner: Vec<_> = match upstream_written.protect {
             None if written.protect.iter().any(retries) => Vec::new(),
-            _ => used(upstream, inner),
+            _ => inner.policy_names(upstream).into_iter().map(StepOptions::Use).collect(),
         };
         let name = format!("route {name}");
         let methods = &written.matches.method.0;
@@ -148,13 +145,7 @@ impl Writer {
 
     fn add(&mut self, name: String, place: Place, own: Vec<StepOptions>, inner: &[StepOptions], found: &mut Findings) {
         for (index, step) in own.iter().enumerate() {
-            let keyed = match step {
-                StepOptions::Policy(options) => matches!(options, PolicyOptions::KeyedRateLimit(_)),
-                StepOptions::Use(name) => {
-                    matches!(self.document.policies.get(name), Some(PolicyOptions::KeyedRateLimit(_)))
-                }
-            };
-            if keyed {
+            if matches!(self.document.policy_of(step), Some(PolicyOptions::KeyedRateLimit(_))) {
                 let problem = Problem::new(place.at.index(index), "nothing here says what the key of a request is");
                 found.error(problem.help("limit by key with a `rate_limit` filter of the route"));
             }
@@ -240,20 +231,6 @@ impl Writer {
             _ => Some((below(place.at.clone(), rest), None)),
         }
     }
-}
-
-/// Names of the policies of an upstream, for pipelines around them.
-fn used(upstream: &str, steps: &[StepOptions]) -> Vec<StepOptions> {
-    let mut kinds = BTreeMap::<&str, u32>::new();
-    let used = steps.iter().map(|step| match step {
-        StepOptions::Use(name) => StepOptions::Use(name.clone()),
-        StepOptions::Policy(options) => {
-            let count = kinds.entry(options.kind()).or_default();
-            *count += 1;
-            StepOptions::Use(resilience::Document::own_name(upstream, options.kind(), *count))
-        }
-    });
-    used.collect()
 }
 
 /// The place at the end of `[2].retry.backoff.base`, starting from `at`.
