@@ -77,8 +77,7 @@ impl Upstream {
                 return Rc::clone(kept);
             }
             let connector = connect::Connector::new(endpoint, &plan, tls.cloned());
-            let pool = Pool::new(connector, plan.pool.clone(), meter.clone(), witness(index));
-            pool.adopt(witness(index), breaker(endpoint));
+            let pool = Pool::new(connector, plan.pool.clone(), meter.clone(), witness(index), breaker(endpoint));
             Rc::new(pool)
         });
         let pools = pools.collect();

@@ -66,13 +66,19 @@ pub(crate) struct Opened {
 }
 
 impl Pool {
-    pub(crate) fn new(connector: Connector, limits: plan::Pool, meter: UpstreamMeter, witness: Witness) -> Self {
+    pub(crate) fn new(
+        connector: Connector,
+        limits: plan::Pool,
+        meter: UpstreamMeter,
+        witness: Witness,
+        breaker: Option<CircuitBreaker>,
+    ) -> Self {
         Self {
             connector,
             limits,
             meter,
             witness: RefCell::new(witness),
-            breaker: RefCell::default(),
+            breaker: RefCell::new(breaker),
             idle: RefCell::default(),
             links: Links::default(),
             busy: Cell::new(0),
