@@ -12,13 +12,14 @@ mod validate;
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::config::{self, Diagnostics};
-use crate::process::Failure;
+use crate::config::{self, Diagnostics, Loaded};
+use crate::process::{self, Failure};
 
 /// An API gateway: fast, strict, and able to explain every answer.
 #[derive(Debug, Parser)]
@@ -52,6 +53,15 @@ enum Command {
     /// Print the reference of the configuration, in Markdown
     #[command(hide = true)]
     Reference,
+}
+
+/// How a command shows what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
 }
 
 /// Runs the command that the process was started with.
@@ -97,6 +107,11 @@ fn ended(result: Result<(), Failure>) -> ExitCode {
             ExitCode::from(3)
         }
     }
+}
+
+/// A valid configuration, or nothing and what is wrong with it on standard error.
+fn loaded(file: &Path) -> Option<Loaded> {
+    process::load(file).inspect_err(show).ok()
 }
 
 /// Excerpts on standard error, in colour where it is a terminal and nobody asked for none

@@ -1,15 +1,13 @@
 //! `tidegate diff`
 
-use std::env;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 
-use super::{print, show};
-use crate::config::{Loaded, load};
+use super::{Format, loaded, print};
 use crate::difference::{OptionChange, Owner, PolicyChange, Weight, changed, changed_owners, changed_policies};
 
 /// Lines of each kind that are shown in a text; there are more of them in JSON.
@@ -28,14 +26,6 @@ pub(super) struct Options {
     format: Format,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// For programs
-    Json,
-}
-
 pub(super) fn run(options: &Options) -> ExitCode {
     let (Some(before), Some(after)) = (loaded(&options.before), loaded(&options.after)) else {
         return ExitCode::FAILURE;
@@ -47,11 +37,6 @@ pub(super) fn run(options: &Options) -> ExitCode {
         Format::Text => print(&text(&owners, &policies, &options_changed)),
         Format::Json => print(&format!("{:#}\n", report(&owners, &policies, &options_changed))),
     }
-}
-
-/// A valid configuration, or what is wrong with it on standard error.
-fn loaded(file: &Path) -> Option<Loaded> {
-    load(file, &|name| env::var(name).ok()).inspect_err(show).ok()
 }
 
 fn text(owners: &[Owner], policies: &[PolicyChange], options: &[OptionChange]) -> String {

@@ -2,14 +2,13 @@
 
 mod forwarded;
 
-use std::env;
 use std::fmt::Write;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 use tidegate_gateway::config::plan::{Action, Route};
@@ -17,8 +16,8 @@ use tidegate_gateway::explain::{Explainer, Explanation};
 use tidegate_gateway::fault::Fault;
 
 use self::forwarded::Forwarded;
-use super::{print, show};
-use crate::config::{Loaded, conceal, load};
+use super::{Format, loaded, print};
+use crate::config::{Loaded, conceal};
 
 /// Routes that are shown in a text; there are more of them in JSON.
 const SHOWN: usize = 20;
@@ -41,27 +40,13 @@ pub(super) struct Options {
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     client: IpAddr,
 
-    /// How to show it
+    /// How to show it; `json` has every option of what answers
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// For programs, with every option of what answers
-    Json,
-}
-
 pub(super) fn run(options: &Options) -> ExitCode {
-    let loaded = match load(&options.config, &|name| env::var(name).ok()) {
-        Ok(loaded) => loaded,
-        Err(errors) => {
-            show(&errors);
-            return ExitCode::FAILURE;
-        }
-    };
+    let Some(loaded) = loaded(&options.config) else { return ExitCode::FAILURE };
     let explainer = match Explainer::new(&loaded.plan) {
         Ok(explainer) => explainer,
         Err(error) => {

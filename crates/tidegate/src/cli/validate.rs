@@ -1,14 +1,14 @@
 //! `tidegate validate`
 
-use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
-use super::{print, show};
-use crate::config::{Diagnostics, Loaded, load};
+use super::{Format, print, show};
+use crate::config::{Diagnostics, Loaded};
+use crate::process;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -16,21 +16,13 @@ pub(super) struct Options {
     #[arg(default_value = "tidegate.yaml")]
     file: PathBuf,
 
-    /// How to show what was found
+    /// How to show what was found: text on standard error, JSON on standard output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people, on standard error
-    Text,
-    /// For programs, on standard output
-    Json,
-}
-
 pub(super) fn run(options: &Options) -> ExitCode {
-    let result = load(&options.file, &|name| env::var(name).ok());
+    let result = process::load(&options.file);
     let valid = result.is_ok();
     let found = match &result {
         Ok(loaded) => &loaded.warnings,

@@ -201,6 +201,7 @@ async fn outcome(replacement: &mut Option<Replacement>) -> anyhow::Result<u32> {
     }
 }
 
-fn load(config: &Path) -> Result<Loaded, config::Diagnostics> {
+/// Loads a file. Variables in it are those of this process.
+pub(crate) fn load(config: &Path) -> Result<Loaded, config::Diagnostics> {
     config::load(config, &|name| env::var(name).ok())
 }
