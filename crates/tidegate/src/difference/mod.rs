@@ -1,17 +1,19 @@
 //! What another configuration changes: in a line for the log, option by option (`options`), for requests (`owners`), and
-//! for the policies around them (`protection`).
+//! for the policies around them (`protection`). What a change means is one of five things (`weight`).
 
 mod options;
 mod owners;
 mod protection;
+mod weight;
 
 use std::fmt;
 
 use tidegate_gateway::config::Plan;
 
-pub(crate) use options::{OptionChange, Weight, changed};
+pub(crate) use options::{OptionChange, changed};
 pub(crate) use owners::{Owner, changed as changed_owners};
 pub(crate) use protection::{PolicyChange, changed as changed_policies};
+pub(crate) use weight::Weight;
 
 /// Names that are written out for each kind of change; further ones are counted.
 const SHOWN: usize = 8;

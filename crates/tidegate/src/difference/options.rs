@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use super::protection::weight as weight_of_policy;
-use crate::config::{CONCEALED, Loaded, conceal, is_secret};
 use serde_json::Value;
 use tidegate_gateway::config::plan::RateLimit;
+
+use super::protection::weight as weight_of_policy;
+use super::weight::{Weight, magnitude};
+use crate::config::{CONCEALED, Loaded, conceal, is_secret};
 
 /// An option that has another value, or that only one of the documents has.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,21 +19,6 @@ pub(crate) struct OptionChange {
     pub(crate) weight: Weight,
     /// What that means for requests, where the option does not say it.
     pub(crate) note: Option<String>,
-}
-
-/// What a change means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Weight {
-    /// Something that guarded services or clients is gone.
-    Unprotected,
-    /// Something guards them that did not.
-    Protected,
-    /// A limit allows less.
-    Tighter,
-    /// A limit allows more.
-    Looser,
-    /// Anything else.
-    Other,
 }
 
 /// Options whose absence, or `off`, leaves something without protection.
@@ -179,16 +166,11 @@ fn weight(path: &str, before: Option<&Value>, after: Option<&Value>) -> Weight {
     if options.contains("endpoint_breaker.") {
         return weight_of_policy("circuit_breaker", last, before, after);
     }
-    let is_limit = options.split('.').any(|part| LIMITS.contains(&part));
-    let (mut before, mut after) = (before.and_then(magnitude), after.and_then(magnitude));
-    if options.contains("rate_limit") && INVERSE.contains(&last) {
-        std::mem::swap(&mut before, &mut after);
+    if !options.split('.').any(|part| LIMITS.contains(&part)) {
+        return Weight::Other;
     }
-    match (is_limit, before, after) {
-        (true, Some(before), Some(after)) if after < before => Weight::Tighter,
-        (true, Some(before), Some(after)) if after > before => Weight::Looser,
-        _ => Weight::Other,
-    }
+    let allows_more = !(options.contains("rate_limit") && INVERSE.contains(&last));
+    Weight::of_amount(allows_more, before.and_then(magnitude), after.and_then(magnitude))
 }
 
 /// A path without the names of items of lists, which may look like options.
@@ -198,37 +180,6 @@ fn without_names(path: &str) -> String {
 
 fn is_off(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text == "off")
-}
-
-/// How much a limit allows; nothing for what is no limit.
-fn magnitude(value: &Value) -> Option<f64> {
-    const UNITS: [(&str, f64); 14] = [
-        ("ms", 1.0),
-        ("s", 1e3),
-        ("m", 6e4),
-        ("h", 3.6e6),
-        ("TiB", 1_099_511_627_776.0),
-        ("GiB", 1_073_741_824.0),
-        ("MiB", 1_048_576.0),
-        ("KiB", 1024.0),
-        ("TB", 1e12),
-        ("GB", 1e9),
-        ("MB", 1e6),
-        ("KB", 1e3),
-        ("B", 1.0),
-        ("%", 1.0),
-    ];
-    match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) if text == "off" || text == "unlimited" => Some(f64::INFINITY),
-        Value::String(text) => {
-            let digits = text.find(|character: char| !character.is_ascii_digit())?;
-            let (number, unit) = text.split_at(digits);
-            let (_, factor) = UNITS.iter().find(|(known, _)| *known == unit)?;
-            Some(number.parse::<f64>().ok()? * factor)
-        }
-        _ => None,
-    }
 }
 
 impl fmt::Display for OptionChange {

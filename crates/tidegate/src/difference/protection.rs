@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 use tidegate_gateway::config::plan::{Action, Applied, Route};
-use tidegate_resilience::{Change, Plan, PolicyOptions, Ratio, Registry, parse_duration};
+use tidegate_resilience::{Change, Plan, PolicyOptions, Registry};
 
-use super::{Weight, listed};
+use super::listed;
+use super::weight::{Weight, magnitude};
 use crate::config::Loaded;
 use crate::policies::{shown, written};
 
@@ -335,27 +336,11 @@ pub(super) fn weight(kind: &str, option: &str, before: Option<&Value>, after: Op
         ("mode", ..) if enabled(after) => return Weight::Protected,
         _ => {}
     }
-    let more = allows_more(kind, option);
-    match (more, before.and_then(magnitude), after.and_then(magnitude)) {
-        (Some(more), Some(before), Some(after)) if before != after => match (after > before) == more {
-            true => Weight::Looser,
-            false => Weight::Tighter,
-        },
-        _ => Weight::Other,
-    }
-}
-
-/// How much an option allows. What is off has no bound.
-fn magnitude(value: &Value) -> Option<f64> {
-    match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) if text == "off" => Some(f64::INFINITY),
-        Value::String(text) => {
-            let time = parse_duration(text).map(|time| time.as_secs_f64());
-            time.or_else(|| Ratio::parse(text).map(Ratio::get))
-        }
+    let amount = |value: &Value| match value {
         // A budget that is there, beside one that is not.
         Value::Object(_) => Some(0.0),
-        _ => None,
-    }
+        value => magnitude(value),
+    };
+    allows_more(kind, option)
+        .map_or(Weight::Other, |more| Weight::of_amount(more, before.and_then(amount), after.and_then(amount)))
 }
