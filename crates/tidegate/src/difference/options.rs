@@ -1,5 +1,6 @@
 //! What is different between two documents, option by option, and what it means for those who call.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde_json::Value;
@@ -105,27 +106,28 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mu
                 compare(&below(path, key), one.get(key), other.get(key), found);
             }
         }
-        (Some(Value::Array(one)), Some(Value::Array(other))) if named(one) && named(other) => {
-            let of = |list: &[Value], wanted: &str| list.iter().find(|item| name(item) == Some(wanted)).cloned();
-            let added = other.iter().filter_map(name).filter(|wanted| of(one, wanted).is_none());
+        (Some(Value::Array(one)), Some(Value::Array(other)))
+            if let (Some(old), Some(new)) = (by_name(one), by_name(other)) =>
+        {
+            let added = other.iter().filter_map(name).filter(|item| !old.contains_key(item));
             for item in one.iter().filter_map(name).chain(added) {
-                compare(&format!("{path}[{item}]"), of(one, item).as_ref(), of(other, item).as_ref(), found);
+                let (before, after) = (old.get(item).copied(), new.get(item).copied());
+                compare(&format!("{path}[{item}]"), before, after, found);
             }
         }
-        (before, after) => {
-            let shown = |value: &Value| {
-                let mut value = if is_secret(path) { Value::from(CONCEALED) } else { value.clone() };
-                conceal(&mut value);
-                value
-            };
-            found.push(OptionChange {
-                path: path.to_owned(),
-                before: before.map(shown),
-                after: after.map(shown),
-                weight: weight(path, before, after),
-                note: None,
-            });
-        }
+        (before, after) => found.push(OptionChange::new(path, before, after)),
+    }
+}
+
+impl OptionChange {
+    fn new(path: &str, before: Option<&Value>, after: Option<&Value>) -> Self {
+        let shown = |value: &Value| {
+            let mut value = if is_secret(path) { Value::from(CONCEALED) } else { value.clone() };
+            conceal(&mut value);
+            value
+        };
+        let weight = weight(path, before, after);
+        Self { path: path.to_owned(), before: before.map(shown), after: after.map(shown), weight, note: None }
     }
 }
 
@@ -139,12 +141,10 @@ fn name(item: &Value) -> Option<&str> {
     item.get("name").or_else(|| item.get("address"))?.as_str()
 }
 
-/// Whether every item of a list can be told by its name.
-fn named(list: &[Value]) -> bool {
-    let mut names: Vec<_> = list.iter().filter_map(name).collect();
-    names.sort_unstable();
-    names.dedup();
-    names.len() == list.len()
+/// The items of a list, where every one of them can be told by its name.
+fn by_name(list: &[Value]) -> Option<HashMap<&str, &Value>> {
+    let items: HashMap<_, _> = list.iter().filter_map(|item| Some((name(item)?, item))).collect();
+    (items.len() == list.len()).then_some(items)
 }
 
 fn weight(path: &str, before: Option<&Value>, after: Option<&Value>) -> Weight {
