@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate_resilience::{PolicyOptions, PolicyStats, Priority, Registry, RetryBudgetStats};
+use tidegate_resilience::{PolicyOptions, PolicyStats, Registry, RetryBudgetStats};
 
 /// Every policy of the configuration in force, in the order of their names.
 pub(super) fn all(registry: &Registry) -> Vec<Value> {
@@ -49,7 +49,7 @@ fn figures(stats: &PolicyStats) -> Value {
             "in_flight": stats.in_flight,
             "limit": stats.limit,
             "admitted": stats.admitted,
-            "rejected": PRIORITIES.iter().map(|priority| stats.rejected_of(*priority)).sum::<u64>(),
+            "rejected": stats.rejected.iter().sum::<u64>(),
             "latency_ms": stats.latency.map(millis),
         }),
         PolicyStats::Timeout(stats) => json!({
@@ -75,8 +75,6 @@ fn figures(stats: &PolicyStats) -> Value {
         _ => json!({}),
     }
 }
-
-const PRIORITIES: [Priority; 4] = [Priority::Background, Priority::Normal, Priority::High, Priority::Critical];
 
 /// Null where it has no limit.
 fn budget(stats: &RetryBudgetStats) -> Value {
