@@ -123,7 +123,7 @@ fn or_none(text: &str) -> &str {
 }
 
 fn answer(out: &mut String, route: &Route, method: &Method, loaded: &Loaded) {
-    let sent_on = sent_on(route, method, loaded);
+    let sent_on = Forwarded::new(loaded, route, method);
     let how = match (&route.action, &sent_on) {
         (Action::Respond(respond), _) => format!("answers it by itself with {}", respond.status),
         (Action::Redirect(redirect), _) => format!("sends the client elsewhere with {}", redirect.status),
@@ -156,12 +156,6 @@ fn below(out: &mut String, title: &str, text: &str) {
         "" => line(out, &format!("    {text}")),
         title => line(out, &format!("  {title:<10} {text}")),
     }
-}
-
-/// The request where it is sent on; nothing where the route answers by itself.
-fn sent_on<'p>(route: &'p Route, method: &'p Method, loaded: &'p Loaded) -> Option<Forwarded<'p>> {
-    let Action::Forward(index) = route.action else { return None };
-    Some(Forwarded { loaded, route, upstream: loaded.plan.upstreams.get(index)?, method })
 }
 
 /// Why it is no other route.
@@ -202,7 +196,7 @@ fn value(request: &str, result: &Result<Explanation<'_>, Fault>, loaded: &Loaded
         "answered_by": answering.map(|route| &*route.name),
         "route": answering.and_then(|route| written(route, loaded)),
         "upstream": answering.and_then(|route| upstream(route, loaded)),
-        "protection": answering.and_then(|route| sent_on(route, &explanation.method, loaded)).map(|sent| sent.value()),
+        "protection": answering.and_then(|route| Forwarded::new(loaded, route, &explanation.method)).map(|sent| sent.value()),
         "routes": routes.collect::<Vec<_>>(),
     })
 }

@@ -16,13 +16,22 @@ use crate::policies::{self, origin};
 
 /// A request at the route that forwards it.
 pub(super) struct Forwarded<'p> {
-    pub(super) loaded: &'p Loaded,
-    pub(super) route: &'p Route,
+    loaded: &'p Loaded,
+    route: &'p Route,
     pub(super) upstream: &'p Upstream,
-    pub(super) method: &'p Method,
+    method: &'p Method,
+    /// The policies around it, outermost first.
+    applied: Vec<Applied<'p>>,
 }
 
-impl Forwarded<'_> {
+impl<'p> Forwarded<'p> {
+    /// The request, where the route sends it on; nothing where the route answers by itself.
+    pub(super) fn new(loaded: &'p Loaded, route: &'p Route, method: &'p Method) -> Option<Self> {
+        let Action::Forward(index) = route.action else { return None };
+        let upstream = loaded.plan.upstreams.get(index)?;
+        Some(Self { loaded, route, upstream, method, applied: loaded.plan.policies_of(route) })
+    }
+
     /// What there is to say, each under its title. A line without a title belongs to the one above.
     pub(super) fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = vec![("endpoints", endpoints(self.upstream)), ("balance", balance(&self.upstream.balance))];
@@ -44,7 +53,7 @@ impl Forwarded<'_> {
 
     /// The same for programs, as far as it is not written in the route or the upstream.
     pub(super) fn value(&self) -> Value {
-        let policies = self.applied().into_iter().map(|policy| {
+        let policies = self.applied.iter().map(|policy| {
             json!({
                 "name": policy.name,
                 "kind": policy.options.kind(),
@@ -58,10 +67,6 @@ impl Forwarded<'_> {
             "most_attempts": self.attempts(),
             "body_kept": if self.keeps_body() { self.upstream.replay } else { 0 },
         })
-    }
-
-    fn applied(&self) -> Vec<Applied<'_>> {
-        self.loaded.plan.policies_of(self.route)
     }
 
     /// The breaker that each endpoint has.
@@ -107,7 +112,7 @@ impl Forwarded<'_> {
 
     /// How often policies send a request to the upstream at most.
     fn attempts(&self) -> u32 {
-        let times = self.applied().into_iter().map(|policy| match policy.options {
+        let times = self.applied.iter().map(|policy| match policy.options {
             PolicyOptions::Retry(options) if options.mode == Mode::Enabled => options.attempts.max(1),
             PolicyOptions::Hedge(options) if options.mode == Mode::Enabled && self.harmless() => {
                 options.max.saturating_add(1)
@@ -135,18 +140,14 @@ impl Forwarded<'_> {
 
     /// One row for each policy, in columns.
     fn table(&self) -> Vec<String> {
-        let rows: Vec<_> = self.applied();
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|policy| {
-                let from = origin(self.loaded, self.route, &policy.name).as_str();
-                [policy.options.kind(), &policy.name, from].map(str::to_owned).to_vec()
-            })
-            .zip(rows.iter().map(|policy| policies::line(policy.options)))
-            .collect();
+        let columns = self.applied.iter().map(|policy| {
+            let from = origin(self.loaded, self.route, &policy.name).as_str();
+            ([policy.options.kind(), &policy.name, from], policies::line(policy.options))
+        });
+        let rows: Vec<([&str; 3], String)> = columns.collect();
         let width = |column: usize| rows.iter().map(|(row, _)| row[column].chars().count()).max().unwrap_or_default();
         let (kind, name, from) = (width(0), width(1), width(2));
-        let row = |(row, options): &(Vec<String>, String)| {
+        let row = |(row, options): &([&str; 3], String)| {
             format!("{:kind$}  {:name$}  {:from$}  {options}", row[0], row[1], row[2])
         };
         rows.iter().map(row).collect()
