@@ -2,10 +2,9 @@
 //!
 //! The comparison measures what a request costs; these measure what clients cost that ask for
 //! nothing, what the others notice of clients that are slow on purpose, and what clients notice of
-//! upstreams that fail. The service behind and
-//! the clients are threads of this process, because the load tools know no such clients. Figures
-//! stand beside their bars, and nothing but a failed exchange fails: a time on somebody's machine
-//! is no test.
+//! upstreams that fail. The service behind and the clients are threads of this process, because the
+//! load tools know no such clients. Figures stand beside their bars, and nothing but a failed
+//! exchange fails: a time on somebody's machine is no test.
 
 mod client;
 mod failures;

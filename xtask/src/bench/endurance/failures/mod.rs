@@ -1,8 +1,8 @@
 //! `cargo xtask bench failures`: what clients notice of upstreams that fail.
 //!
 //! Each turn is a gateway of its own in front of three endpoints, with requests at a fixed rate. After a while in which
-//! all are well one endpoint falls sick, or all do for a time. The test of the real process counts the same in requests; here it is time that
-//! counts.
+//! all are well one endpoint falls sick, or all do for a time. The test of the real process counts the same in requests;
+//! here it is time that counts.
 
 mod endpoint;
 mod load;
@@ -166,13 +166,12 @@ impl Turn<'_> {
 /// How long after `from` the first spell begins in which 99% succeed.
 fn recovery(asked: &[Asked], from: Duration) -> Option<Duration> {
     let last = asked.last()?.due.checked_sub(SPELL)?;
-    let begins = (0..).map(|tenth| from + SPELL / 10 * tenth).take_while(|begin| *begin <= last);
+    let mut begins = (0..).map(|tenth| from + SPELL / 10 * tenth).take_while(|begin| *begin <= last);
     let recovered = |begin: &Duration| {
         let spell = asked.iter().filter(|asked| (*begin..*begin + SPELL).contains(&asked.due));
         let (all, good) = spell.fold((0, 0), |(all, good), asked| (all + 1, good + u32::from(asked.good)));
         good * 100 >= all * 99
     };
-    let mut begins = begins;
     begins.find(recovered).map(|begin| begin - from)
 }
 
