@@ -1,8 +1,11 @@
 //! What another configuration changes: in a line for the log, option by option (`options`), for requests (`owners`), and
-//! for the policies around them (`protection`). What a change means is one of five things (`weight`).
+//! for the policies around them (`protection`: what stands where, `fate`: what becomes of it there, `policy_options`). What a
+//! change means is one of five things (`weight`).
 
+mod fate;
 mod options;
 mod owners;
+mod policy_options;
 mod protection;
 mod weight;
 
@@ -10,9 +13,10 @@ use std::fmt;
 
 use tidegate_gateway::config::Plan;
 
+pub(crate) use fate::PolicyChange;
 pub(crate) use options::{OptionChange, changed};
 pub(crate) use owners::{Owner, changed as changed_owners};
-pub(crate) use protection::{PolicyChange, changed as changed_policies};
+pub(crate) use protection::changed as changed_policies;
 pub(crate) use weight::Weight;
 
 /// Names that are written out for each kind of change; further ones are counted.

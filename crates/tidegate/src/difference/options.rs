@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::Value;
 use tidegate_gateway::config::plan::RateLimit;
 
-use super::protection::weight as weight_of_policy;
+use super::policy_options::weight as weight_of_policy;
 use super::weight::{Weight, magnitude};
 use crate::config::{CONCEALED, Loaded, conceal, is_secret};
 
