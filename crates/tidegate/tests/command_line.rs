@@ -299,6 +299,7 @@ other changes
     let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
     let lost = serde_json::json!({
         "policy": "database",
+        "listeners": [],
         "routes": ["search", "pay"],
         "words": "circuit_breaker `database` is gone (routes `search`, `pay`)",
         "meaning": "protection_lost",

@@ -88,7 +88,8 @@ fn report(owners: &[Owner], policies: &[PolicyChange], options: &[OptionChange])
         .map(|policy| {
             json!({
                 "policy": policy.policy,
-                "routes": policy.routes,
+                "listeners": policy.places.listeners,
+                "routes": policy.places.routes,
                 "words": policy.words,
                 "meaning": meaning(policy.weight),
             })

@@ -1,7 +1,8 @@
 //! What another configuration changes: in a line for the log, option by option (`options`), for requests (`owners`), and
-//! for the policies around them (`protection`: what stands where, `fate`: what becomes of it there, `policy_options`). What a
-//! change means is one of five things (`weight`).
+//! for the policies around them and the limits in front of them (`protection`: what is compared where, `acting`: what acts
+//! there, `fate`: what becomes of it, `policy_options`). What a change means is one of five things (`weight`).
 
+mod acting;
 mod fate;
 mod options;
 mod owners;
@@ -139,14 +140,22 @@ fn listed(names: &[String], between: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use serde_json::{Value, json};
     use tidegate_gateway::config::check;
 
     use super::*;
+    use crate::config::{Diagnostics, Loaded};
+
+    pub(super) fn loaded(document: Value) -> Loaded {
+        let document = serde_json::from_value(document).expect("a document");
+        let plan = check(&document, Path::new("")).expect("a plan").plan;
+        Loaded { plan, document, warnings: Diagnostics::default() }
+    }
 
     fn plan(document: Value) -> Plan {
-        let document = serde_json::from_value(document).expect("a document");
-        check(&document, std::path::Path::new("")).expect("a plan").plan
+        loaded(document).plan
     }
 
     fn document() -> Value {

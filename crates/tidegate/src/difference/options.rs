@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fmt;
 
 use serde_json::Value;
-use tidegate_gateway::config::plan::RateLimit;
 
 use super::policy_options::weight as weight_of_policy;
 use super::weight::{Weight, magnitude};
@@ -23,15 +22,11 @@ pub(crate) struct OptionChange {
 }
 
 /// Options whose absence, or `off`, leaves something without protection.
-const PROTECTIONS: [&str; 8] =
-    ["health_check", "outlier", "tls", "verify", "trusted_proxies", "filters", "fallback", "endpoint_breaker"];
+const PROTECTIONS: [&str; 7] =
+    ["health_check", "outlier", "tls", "verify", "trusted_proxies", "fallback", "endpoint_breaker"];
 
 /// Options below which every number, size and time is a limit; and options that are one by themselves.
-const LIMITS: [&str; 9] =
-    ["limits", "timeouts", "pool", "http2", "max_body", "max_ejected", "drain_timeout", "rate_limit", "replay"];
-
-/// Options of rate limits that let through less the larger they are.
-const INVERSE: [&str; 3] = ["window", "per", "cost"];
+const LIMITS: [&str; 8] = ["limits", "timeouts", "pool", "http2", "max_body", "max_ejected", "drain_timeout", "replay"];
 
 /// Every option that differs, what matters most first. Defaults count as written.
 pub(crate) fn changed(before: &Loaded, after: &Loaded) -> Vec<OptionChange> {
@@ -60,41 +55,28 @@ fn note(path: &str, after: &Loaded) -> Option<String> {
     })
 }
 
-/// A document with every default, and with the names that routes and limits get where none is written. Policies are left
-/// out: they are compared where they act.
+/// A document with every default, and with the names that routes get where none is written. Policies and limits of
+/// filters are left out: they are compared where they act.
 fn tree(loaded: &Loaded) -> Value {
     let mut tree = serde_json::to_value(&loaded.document).unwrap_or_default();
-    if let Some(document) = tree.as_object_mut() {
-        document.shift_remove("policies");
-    }
+    without(&mut tree, &["policies"]);
     let upstreams = tree.get_mut("upstreams").and_then(Value::as_object_mut);
-    for (_, upstream) in upstreams.into_iter().flatten() {
-        without_policies(upstream);
-    }
-    tree.get_mut("routes").and_then(Value::as_array_mut).into_iter().flatten().for_each(without_policies);
-    let written = tree.get_mut("routes").and_then(Value::as_array_mut).into_iter().flatten();
-    for (written, route) in written.zip(&loaded.plan.routes) {
+    upstreams.into_iter().flatten().for_each(|(_, upstream)| without(upstream, &["protect"]));
+    items(&mut tree, "listeners").for_each(|listener| without(listener, &["filters"]));
+    for (written, route) in items(&mut tree, "routes").zip(&loaded.plan.routes) {
+        without(written, &["protect", "filters"]);
         written["name"] = Value::from(&*route.name);
-        name_limits(written, &route.rate_limits);
-    }
-    let written = tree.get_mut("listeners").and_then(Value::as_array_mut).into_iter().flatten();
-    for (written, listener) in written.zip(&loaded.plan.listeners) {
-        name_limits(written, &listener.rate_limits);
     }
     tree
 }
 
-/// Writes into the filters of a route or listener what its limits are called.
-fn name_limits(owner: &mut Value, limits: &[RateLimit]) {
-    let filters = owner.get_mut("filters").and_then(Value::as_array_mut).into_iter().flatten();
-    for (filter, limit) in filters.zip(limits) {
-        filter["rate_limit"]["name"] = Value::from(&*limit.policy);
-    }
+fn items<'t>(tree: &'t mut Value, list: &str) -> impl Iterator<Item = &'t mut Value> {
+    tree.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
-fn without_policies(owner: &mut Value) {
-    if let Some(options) = owner.as_object_mut() {
-        options.shift_remove("protect");
+fn without(owner: &mut Value, options: &[&str]) {
+    if let Some(written) = owner.as_object_mut() {
+        written.retain(|option, _| !options.contains(&option.as_str()));
     }
 }
 
@@ -135,9 +117,8 @@ fn below(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// What an item of a list is called; a filter by the name within.
+/// What an item of a list is called.
 fn name(item: &Value) -> Option<&str> {
-    let item = item.get("rate_limit").unwrap_or(item);
     item.get("name").or_else(|| item.get("address"))?.as_str()
 }
 
@@ -160,17 +141,13 @@ fn weight(path: &str, before: Option<&Value>, after: Option<&Value>) -> Weight {
     if last == "idempotent" {
         return if on(after) { Weight::Looser } else { Weight::Tighter };
     }
-    if last == "mode" {
-        return weight_of_policy("rate_limit", last, before, after);
-    }
     if options.contains("endpoint_breaker.") {
         return weight_of_policy("circuit_breaker", last, before, after);
     }
     if !options.split('.').any(|part| LIMITS.contains(&part)) {
         return Weight::Other;
     }
-    let allows_more = !(options.contains("rate_limit") && INVERSE.contains(&last));
-    Weight::of_amount(allows_more, before.and_then(magnitude), after.and_then(magnitude))
+    Weight::of_amount(true, before.and_then(magnitude), after.and_then(magnitude))
 }
 
 /// A path without the names of items of lists, which may look like options.
@@ -214,13 +191,10 @@ fn short(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use serde_json::json;
-    use tidegate_gateway::config::check;
 
+    use super::super::tests;
     use super::*;
-    use crate::config::Diagnostics;
 
     fn loaded(change: impl FnOnce(&mut Value)) -> Loaded {
         let mut document = json!({
@@ -229,9 +203,7 @@ mod tests {
             "routes": [{ "name": "all", "upstream": "app" }],
         });
         change(&mut document);
-        let document = serde_json::from_value(document).expect("a document");
-        let plan = check(&document, Path::new("")).expect("a plan").plan;
-        Loaded { plan, document, warnings: Diagnostics::default() }
+        tests::loaded(document)
     }
 
     fn lines(change: impl FnOnce(&mut Value)) -> Vec<(Weight, String)> {
@@ -265,38 +237,6 @@ mod tests {
         let weights: Vec<_> = found.iter().map(|(weight, _)| *weight).collect();
         assert_eq!(weights, [Weight::Tighter, Weight::Looser, Weight::Looser], "{found:?}");
         assert_eq!(found[0].1, "listeners[127.0.0.1:80].limits.body: 1GiB -> 10MiB");
-    }
-
-    #[test]
-    fn limits_in_front_of_routes_are_told_apart_too() {
-        let limited = |limit: Value| {
-            loaded(|document| {
-                let fixed = json!({ "rate_limit": { "fixed_window": { "limit": 9, "window": "1h" } } });
-                document["listeners"][0]["filters"] = json!([fixed]);
-                document["routes"][0]["filters"] = json!([fixed, { "rate_limit": limit }]);
-            })
-        };
-        let before = json!({ "name": "b", "token_bucket": { "rate": 5, "per": "1s" }, "by": ["host"], "cost": 2 });
-        let weighed = |option: &str, value: Value| {
-            let mut after = before.clone();
-            after[option] = value;
-            let found = changed(&limited(before.clone()), &limited(after));
-            assert_eq!(found.len(), 1, "{found:?}");
-            (found[0].weight, found[0].to_string())
-        };
-        let at = |rest: &str| format!("routes[all].filters[b].rate_limit.{rest}");
-        let bucket = |rate: u32, per: &str| json!({ "rate": rate, "per": per });
-        let expected = (Weight::Tighter, at("token_bucket.rate: 5 -> 4"));
-        assert_eq!(weighed("token_bucket", bucket(4, "1s")), expected);
-        assert_eq!(weighed("token_bucket", bucket(5, "2s")), (Weight::Tighter, at("token_bucket.per: 1s -> 2s")));
-        assert_eq!(weighed("cost", json!(1)), (Weight::Looser, at("cost: 2 -> 1")));
-        assert_eq!(weighed("by", json!([])).0, Weight::Other);
-        assert_eq!(weighed("mode", json!("metrics_only")).0, Weight::Unprotected);
-        let without = changed(&limited(before.clone()), &loaded(|_| {}));
-        let lost: Vec<_> = without.iter().map(|option| (option.weight, option.path.as_str())).collect();
-        let expected =
-            [(Weight::Unprotected, "listeners[127.0.0.1:80].filters"), (Weight::Unprotected, "routes[all].filters")];
-        assert_eq!(lost, expected);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::acting::LIMIT;
 use super::weight::{Weight, magnitude};
 use crate::policies::shown;
 
@@ -20,6 +21,9 @@ pub(super) fn compare(
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         match (before.get(key), after.get(key)) {
             (one, other) if one == other => {}
+            (Some(Value::Object(one)), Some(Value::Object(other))) if key == "token_bucket" => {
+                compare(kind, &path, &with_burst(one, other), &with_burst(other, one), tell);
+            }
             (Some(Value::Object(one)), Some(Value::Object(other))) if is_same_thing(one, other) => {
                 compare(kind, &path, one, other, tell);
             }
@@ -31,13 +35,22 @@ pub(super) fn compare(
     }
 }
 
+/// A token bucket with its burst, which is its rate where none is written, if that of the other one is.
+fn with_burst(bucket: &Options, other: &Options) -> Options {
+    let mut bucket = bucket.clone();
+    if other.contains_key("burst") && !bucket.contains_key("burst") {
+        bucket.extend(bucket.get("rate").cloned().map(|rate| ("burst".to_owned(), rate)));
+    }
+    bucket
+}
+
 /// Whether two maps differ in options, and not in what they are.
 fn is_same_thing(one: &Options, other: &Options) -> bool {
     ["strategy", "kind"].iter().all(|tag| one.get(*tag) == other.get(*tag)) && one.keys().eq(other.keys())
 }
 
 /// Options that allow more the larger they are.
-const MORE: [&str; 24] = [
+const MORE: [&str; 25] = [
     "total",
     "attempt",
     "attempts",
@@ -59,20 +72,21 @@ const MORE: [&str; 24] = [
     "limit",
     "burst",
     "max_keys",
+    "ipv6_prefix",
     "retry_after_cap",
     "budget",
     "end",
 ];
 
 /// Options that allow less the larger they are.
-const LESS: [&str; 6] = ["open_for", "open_max", "success_threshold", "per", "percentile", "delay"];
+const LESS: [&str; 7] = ["open_for", "open_max", "success_threshold", "per", "percentile", "delay", "cost"];
 
 /// Options of a hedge or a window that have the names of others.
 fn allows_more(kind: &str, option: &str) -> Option<bool> {
     match (kind, option) {
         ("chaos", _) => None,
         ("retry", "delay") => None,
-        ("rate_limit" | "keyed_rate_limit", "window") => Some(false),
+        ("rate_limit" | "keyed_rate_limit" | LIMIT, "window") => Some(false),
         _ if MORE.contains(&option) => Some(true),
         _ if LESS.contains(&option) => Some(false),
         _ => None,

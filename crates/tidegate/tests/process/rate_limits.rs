@@ -1,6 +1,7 @@
 //! Limits in front of routes and listeners, as clients notice them.
 
-use std::thread;
+use std::process::Command;
+use std::{fs, thread};
 
 use tidegate_testkit::client::RawClient;
 use tidegate_testkit::gateway::Gateway;
@@ -224,6 +225,33 @@ fn reloads_keep_what_was_counted() {
     assert_eq!(answer.fields.first("ratelimit-policy"), Some(r#""per-client";q=8;w=3600"#));
     assert_eq!(passed(&gateway, 5, "/limited", ""), 2, "three more than before, of which one is gone");
     end(gateway);
+}
+
+#[test]
+fn a_reload_keeps_and_forgets_what_diff_says() {
+    const BEFORE: &str = "name: old, fixed_window: { limit: 5, window: 1h }, by: [client_address]";
+    let config = |limit: &str| config(1, "", &route("/limited", &format!("{{ rate_limit: {{ {limit} }} }}")));
+    let folder = tempfile::tempdir().expect("a folder");
+    let [old, new] = ["old.yaml", "new.yaml"].map(|name| folder.path().join(name));
+    fs::write(&old, config(BEFORE)).expect("the file is written");
+    for (after, words, left) in [
+        (BEFORE.replace("limit: 5", "limit: 8"), "fixed_window.limit 5 -> 8; keeps its state", 5),
+        (BEFORE.replace("fixed_window: { limit: 5, window: 1h }", "token_bucket: { rate: 5, per: 1h }"), "keeps", 2),
+        (BEFORE.replace("[client_address]", "[host]"), "by client_address -> host; its count begins anew", 5),
+        (BEFORE.replace("[client_address]", "[]"), "by client_address -> none; its count begins anew", 5),
+        (BEFORE.replace("old", "new"), "limit `new` takes the place of `old`, and begins from nothing", 5),
+    ] {
+        fs::write(&new, config(&after)).expect("the file is written");
+        let diff = Command::new(BINARY).arg("diff").args([&old, &new]).output().expect("the program runs");
+        let said = String::from_utf8_lossy(&diff.stdout);
+        assert!(said.contains(words), "{words} in {said}");
+        let gateway = Gateway::start(BINARY, &config(BEFORE));
+        assert_eq!(passed(&gateway, 3, "/limited", ""), 3);
+        gateway.rewrite_config(&config(&after));
+        reload(&gateway, is_reloaded);
+        assert_eq!(passed(&gateway, 9, "/limited", ""), left, "{after}");
+        end(gateway);
+    }
 }
 
 #[test]
