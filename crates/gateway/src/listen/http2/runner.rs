@@ -21,7 +21,7 @@ use tidegate_wire::parse::HeadLimits;
 use tidegate_wire::peer::Peer;
 
 /// How many tasks a thread keeps for streams to come.
-const KEPT: usize = 64;
+const KEPT: usize = 256;
 
 thread_local! {
     static RESTING: RefCell<Vec<Rc<Seat>>> = const { RefCell::new(Vec::new()) };
