@@ -6,6 +6,7 @@ use crate::config::plan;
 use crate::health::{Alarm, Health, Meaning};
 use crate::places::Places;
 use crate::protection::Policies;
+use crate::recent::{Names, UpstreamNames};
 use crate::router::Router;
 use crate::stats::{ListenerSeries, Registry, RouteSeries, UpstreamSeries};
 use std::cell::OnceCell;
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub(crate) alarm: Arc<Alarm>,
     /// All policies; the same for as long as the process runs.
     pub(crate) policies: Policies,
+    /// What routes, upstreams and endpoints are called.
+    pub(crate) names: Arc<Names>,
     /// What is counted for requests that no route answers.
     pub(crate) unrouted: Arc<RouteSeries>,
 }
@@ -112,7 +115,8 @@ impl Snapshot {
         };
         let policies = policies.map_err(BuildError::Policies)?;
         let unrouted = registry.route("unrouted", None);
-        Ok(Self { router, routes, upstreams, listeners, alarm, policies, unrouted, plan })
+        let names = Arc::new(names(&plan));
+        Ok(Self { router, routes, upstreams, listeners, alarm, policies, names, unrouted, plan })
     }
 
     /// Has the policies follow this configuration. What is in flight keeps the order that it began with.
@@ -135,6 +139,14 @@ impl Snapshot {
     pub fn health(&self) -> Vec<Arc<Health>> {
         self.upstreams.iter().map(|upstream| Arc::clone(&upstream.health)).collect()
     }
+}
+
+fn names(plan: &Plan) -> Names {
+    let upstreams = plan.upstreams.iter().map(|upstream| UpstreamNames {
+        name: Arc::clone(&upstream.name),
+        endpoints: upstream.endpoints.iter().map(|endpoint| endpoint.to_string().into()).collect(),
+    });
+    Names::new(plan.routes.iter().map(|route| Arc::clone(&route.name)), upstreams)
 }
 
 impl Route {

@@ -59,8 +59,6 @@ pub(crate) struct Local {
     routes: Vec<RouteMeter>,
     protections: Vec<Option<Protection>>,
     upstream_protections: Vec<Option<Protection>>,
-    /// Copies of this worker's own: no other one counts their holders.
-    route_names: Vec<Arc<str>>,
     rate_limits: Vec<RateLimits>,
     unrouted: RouteMeter,
 }
@@ -130,9 +128,7 @@ impl Worker {
 
     pub(crate) fn keep_scratch(&self, scratch: Box<Scratch>) {
         let mut kept = self.scratches.borrow_mut();
-        let heads = scratch.request.fields.capacity() + scratch.response.fields.capacity();
-        let size = heads + scratch.limits.capacity();
-        if kept.len() < SCRATCHES && size <= SCRATCH_BYTES {
+        if kept.len() < SCRATCHES && scratch.capacity() <= SCRATCH_BYTES {
             kept.push(scratch);
         }
     }
@@ -296,7 +292,6 @@ impl Local {
             routes: snapshot.routes.iter().map(|route| route.series.meter(worker)).collect(),
             protections: protections.collect(),
             upstream_protections: upstream_protections.collect(),
-            route_names: snapshot.routes.iter().map(|route| Arc::from(&*route.plan.name)).collect(),
             rate_limits: rate_limits.collect(),
             unrouted: snapshot.unrouted.meter(worker),
             snapshot,
@@ -317,10 +312,6 @@ impl Local {
     /// The policies around the requests of an upstream, where it stands in for another.
     pub(crate) fn upstream_protection(&self, upstream: usize) -> Option<&Protection> {
         self.upstream_protections[upstream].as_ref()
-    }
-
-    pub(crate) fn route_name(&self, route: usize) -> &Arc<str> {
-        &self.route_names[route]
     }
 
     /// What the requests of a route have to pass, besides the limits of their listener.

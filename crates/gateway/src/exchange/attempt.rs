@@ -15,7 +15,7 @@ use crate::upstream::{Lease, LeaseError};
 use http::StatusCode;
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::mem::{replace, take};
+use std::mem::{replace, swap, take};
 use std::task::{Context, Poll};
 use std::time::Instant;
 use tidegate_resilience::{Outcome, Verdict};
@@ -36,10 +36,9 @@ const INTERIM: u32 = 8;
 /// Limits of a response head; an upstream is trusted more than a client, not without bound.
 const RESPONSE_LIMITS: HeadLimits = HeadLimits { bytes: 128 * 1024, fields: 256, target: 0 };
 
-/// A response head, and what the rest of the answer will come from.
+/// What the rest of an answer will come from. Its head is in the scratch.
 pub(super) struct Answer {
     pub(super) lease: Lease,
-    pub(super) head: ResponseHead,
     /// The request body, which may still be on its way.
     pub(super) upload: Pump,
     /// Which endpoint it came from.
@@ -72,7 +71,7 @@ struct Running<'a, 'f, 'x, 'w> {
     way: Way<'w>,
     ask: Ask,
     lease: Option<Lease>,
-    head: ResponseHead,
+    head: Box<ResponseHead>,
     upload: Pump,
     began: Instant,
     /// When all of the request was sent.
@@ -91,12 +90,12 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         shared.needless = false;
         shared.partial = false;
         // One that policies do not take for an answer, and its connection.
-        shared.answer = None;
+        *shared.answer = None;
         let now = shared.timer.now();
         let ask = Ask { tried: shared.tried, ..Ask::new(shared.key, now) };
-        let head = take(&mut shared.exchange.scratch.response);
+        let head = shared.exchange.scratch.spare.take().unwrap_or_default();
         let upload = shared.upload();
-        let trail = Trail::new(shared.exchange.context.started);
+        let trail = Trail::new(shared.exchange.context.started, way.place);
         drop(shared);
         Self {
             forwarding,
@@ -162,7 +161,9 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         let Some(lease) = &mut self.lease else { return Err(Fault::UpstreamClosed.into()) };
         let (context, head) = (&mut shared.exchange.context, &mut shared.exchange.scratch.request);
         context.attempts += 1;
-        self.trail.begin(lease.pool().name(), lease.reused, shared.timer.now());
+        if let Some(endpoint) = self.ask.chosen {
+            self.trail.begin(endpoint, lease.reused, shared.timer.now());
+        }
         let http2 = lease.is_http2();
         context.converses = http2 && matches!(shared.peer, Peer::H2(_)) && is_grpc(&head.fields);
         deadline::tell(&mut head.fields, context.attempts, shared.exchange.local.snapshot.plan.headers.attempt);
@@ -242,7 +243,7 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
     }
 
     /// The response head is there.
-    fn answered(mut self) -> Result<Verdict, Lost> {
+    fn answered(&mut self) -> Result<Verdict, Lost> {
         self.asked = false;
         let Some(mut lease) = self.lease.take() else { return Err(Fault::UpstreamClosed.into()) };
         let mut shared = self.forwarding.borrow_mut();
@@ -262,13 +263,13 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         let verdict = of_answer(&self.head);
         lease.complete(verdict.outcome);
         shared.partial = verdict != Verdict::SUCCESS && self.is_partial();
-        shared.answer = Some(Answer { lease, head: take(&mut self.head), upload, ask: self.ask });
-        drop(shared);
+        *shared.answer = Some(Answer { lease, upload, ask: self.ask });
+        swap(&mut shared.exchange.scratch.response, &mut self.head);
         Ok(verdict)
     }
 
     /// There will be none.
-    fn failed(mut self, lost: Lost) -> Lost {
+    fn failed(&mut self, lost: Lost) -> Lost {
         self.asked = false;
         let mut shared = self.forwarding.borrow_mut();
         shared.note(&self.upload, lost.reached != Reached::No);
@@ -351,7 +352,7 @@ impl Drop for Running<'_, '_, '_, '_> {
     fn drop(&mut self) {
         let mut shared = self.forwarding.borrow_mut();
         shared.active -= 1;
-        shared.exchange.scratch.response = take(&mut self.head);
+        shared.exchange.scratch.spare = Some(take(&mut self.head));
         let asked = take(&mut self.asked);
         // A policy has given it up: the endpoint was too slow, unless nobody needs the answer any more.
         let late = asked && !shared.needless && self.sent.is_some();

@@ -10,7 +10,6 @@ use crate::request_id;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tidegate_wire::framing::BodyLength;
 
@@ -55,6 +54,7 @@ pub(super) struct Context {
     /// Length of the path at the front of the request target; the query follows.
     pub(super) path: usize,
     pub(super) separators: Separators,
+    /// The place of the route in the configuration.
     pub(super) route: Option<usize>,
     pub(super) body_limit: Option<u64>,
     /// The client asked to close after this request, or speaks HTTP/1.0.
@@ -69,7 +69,8 @@ pub(super) struct Context {
     pub(super) upgrade: Option<Vec<u8>>,
     pub(super) request_id: RequestId,
     pub(super) trace_id: Option<[u8; 32]>,
-    pub(super) upstream: Option<Arc<str>>,
+    /// The place of the upstream in the configuration.
+    pub(super) upstream: Option<usize>,
     /// The endpoints that it tried.
     pub(super) trail: Trail,
     /// How many times it was sent.
@@ -107,7 +108,7 @@ impl Context {
             request_id: RequestId::None,
             trace_id: None,
             upstream: None,
-            trail: Trail::new(started),
+            trail: Trail::new(started, 0),
             attempts: 0,
             received: 0,
             sent: 0,

@@ -23,7 +23,7 @@ impl Exchange<'_> {
     ) -> Result<Outcome, Fault> {
         let protection = self.context.route.and_then(|route| local.protection(route));
         let fallback = route.plan.fallback.as_ref();
-        let way = Way { route, upstream: &local.upstreams[upstream], protection, fallback };
+        let way = Way { route, upstream: &local.upstreams[upstream], place: upstream, protection, fallback };
         let Some(fallback) = fallback else {
             return self.forward(peer, timer, way).await;
         };
@@ -58,7 +58,7 @@ impl Exchange<'_> {
             }
             Action::Forward(other) if self.context.repeatable => {
                 let protection = local.upstream_protection(*other);
-                let way = Way { route, upstream: &local.upstreams[*other], protection, fallback: None };
+                let way = Way { route, upstream: &local.upstreams[*other], place: *other, protection, fallback: None };
                 self.forward(peer, timer, way).await
             }
             _ => Err(fault),

@@ -9,6 +9,7 @@ use crate::config::plan::{Redirect, Respond};
 use crate::fault::Fault;
 use crate::problem;
 use crate::rate_limit::whole_seconds;
+use crate::recent::Ended;
 use crate::stats::Protocol;
 use crate::timer::{Timer, after};
 use http::StatusCode;
@@ -248,38 +249,39 @@ impl Exchange<'_> {
         if !self.worker.recent().is_on() {
             return;
         }
-        let (status, started) = (self.answered(outcome), self.started_at(now));
+        let status = self.answered(outcome);
         let (request, context) = (&self.scratch.request, &mut self.context);
         if let Some(fault) = context.fault {
             // A client that left while a connection was waited for.
             context.trail.ended(Err(fault), now);
         }
-        self.worker.recent().record(|entry| {
-            entry.started = started;
-            entry.took = now.saturating_duration_since(context.started);
-            entry.request_id.set(context.request_id.as_bytes());
-            entry.trace_id = context.trace_id;
-            entry.client = context.origin.client();
-            entry.listener = self.client.listener.plan.address;
-            entry.version = request.version;
-            entry.method.set(request.method.as_str().as_bytes());
-            entry.host.set(self.scratch.host.as_bytes());
-            entry.path.set(request.target.get(..context.path).unwrap_or_default());
-            entry.route = context.route.map(|route| self.local.route_name(route).clone());
-            entry.upstream = context.upstream.take();
-            entry.status = status;
-            entry.complete = outcome == Outcome::Complete;
-            entry.fault = context.fault;
-            entry.request_bytes = context.received;
-            entry.response_bytes = context.sent;
-            std::mem::swap(&mut entry.trail, &mut context.trail);
-        });
+        let mut ended = Ended {
+            began: context.started,
+            took: now.saturating_duration_since(context.started),
+            request_id: context.request_id.as_bytes(),
+            trace_id: context.trace_id,
+            client: context.origin.client(),
+            listener: self.client.listener.plan.address,
+            version: request.version,
+            method: request.method.as_str().as_bytes(),
+            host: self.scratch.host.as_bytes(),
+            path: request.target.get(..context.path).unwrap_or_default(),
+            route: context.route,
+            upstream: context.upstream,
+            status,
+            complete: outcome == Outcome::Complete,
+            fault: context.fault,
+            request_bytes: context.received,
+            response_bytes: context.sent,
+            trail: &mut context.trail,
+        };
+        self.worker.recent().record(&mut ended, &self.local.snapshot.names);
     }
 
     fn access_record(&self, outcome: Outcome, time: SystemTime, elapsed: Duration) -> Record {
         let request = &self.scratch.request;
         let context = &self.context;
-        let route = context.route.map(|route| self.local.snapshot.routes[route].plan.name.clone());
+        let names = &self.local.snapshot.names;
         Record {
             time,
             client: context.origin.client(),
@@ -293,9 +295,9 @@ impl Exchange<'_> {
             path: Text::clip(request.target.get(..context.path).unwrap_or_default()),
             status: self.answered(outcome),
             fault: context.fault.map(Fault::code),
-            route,
-            upstream: context.upstream.clone(),
-            endpoint: context.trail.endpoint().cloned(),
+            route: context.route.and_then(|route| names.route(route)).cloned(),
+            upstream: context.upstream.and_then(|upstream| names.upstream(upstream)).cloned(),
+            endpoint: context.trail.endpoint().and_then(|endpoint| names.endpoint(endpoint)).cloned(),
             attempts: context.attempts,
             request_bytes: context.received,
             response_bytes: context.sent,

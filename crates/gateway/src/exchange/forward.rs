@@ -32,6 +32,8 @@ use tidegate_wire::peer::Peer;
 pub(super) struct Way<'w> {
     pub(super) route: &'w Route,
     pub(super) upstream: &'w Upstream,
+    /// The place of the upstream in the configuration.
+    pub(super) place: usize,
     pub(super) protection: Option<&'w Protection>,
     /// What there is instead of an answer.
     pub(super) fallback: Option<&'w Fallback>,
@@ -59,9 +61,9 @@ pub(super) struct Forwarding<'f, 'x> {
     pub(super) needless: bool,
     /// Whether the attempt that ended last failed at an endpoint that fails alone.
     pub(super) partial: bool,
-    /// What the attempt that was answered last has got. It stays here while policies decide: it is too large to be
-    /// handed from one to the next.
-    pub(super) answer: Option<Answer>,
+    /// What the attempt that was answered last has got. It stays here while policies decide, and where it is when the
+    /// answer is relayed: it is too large to be handed from one to the next.
+    pub(super) answer: &'f mut Option<Answer>,
     /// Whether the request may be sent twice.
     idempotent: bool,
 }
@@ -69,14 +71,15 @@ pub(super) struct Forwarding<'f, 'x> {
 impl Exchange<'_> {
     /// Sends the request to an endpoint and relays the answer.
     pub(super) async fn forward(&mut self, peer: &mut Peer, timer: &mut Timer, way: Way<'_>) -> Result<Outcome, Fault> {
-        let Way { route, upstream, protection, fallback } = way;
-        self.context.upstream = Some(upstream.plan.name.clone());
+        let Way { route, upstream, place, protection, fallback } = way;
+        self.context.upstream = Some(place);
         let key = self.affinity(upstream);
         if self.context.trace_id.is_none() {
             self.prepare_forward();
         }
         let _in_flight = upstream.meter.sent();
-        let forwarding = RefCell::new(Forwarding::new(self, peer, timer, way, key));
+        let mut answer = None;
+        let forwarding = RefCell::new(Forwarding::new(self, peer, timer, way, key, &mut answer));
         let result = match protection {
             None => {
                 let attempt = pin!(attempt::run(&forwarding, way));
@@ -85,22 +88,19 @@ impl Exchange<'_> {
             }
             Some(protection) => protect(&forwarding, way, protection).await.map(Some),
         };
-        let forwarding = forwarding.into_inner();
-        let repeatable = forwarding.may_repeat();
-        let Forwarding { answer, replay, .. } = forwarding;
-        (self.context.repeatable, self.context.replay) = (repeatable, replay);
+        forwarding.borrow_mut().leave();
+        drop(forwarding);
         let _held = result?;
-        let answer = answer.ok_or(Fault::UpstreamClosed)?;
-        if fallback.is_some_and(|fallback| fallback.stands_in_for(answer.head.status)) {
+        let answer = answer.as_mut().ok_or(Fault::UpstreamClosed)?;
+        if fallback.is_some_and(|fallback| fallback.stands_in_for(self.scratch.response.status)) {
             return Err(Fault::UpstreamStatus);
         }
-        self.scratch.response = answer.head;
         self.context.received = answer.upload.moved;
         self.stick(upstream, &answer.ask);
         if self.scratch.response.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Box::pin(self.switch(peer, timer, answer.lease)).await;
+            return Box::pin(self.switch(peer, timer, &mut answer.lease)).await;
         }
-        let outcome = self.relay(peer, timer, route, answer.lease, answer.upload).await;
+        let outcome = self.relay(peer, timer, route, answer).await;
         let fault = outcome.err().or(self.context.fault);
         count_failure(upstream, fault);
         outcome
@@ -174,6 +174,7 @@ impl<'f, 'x> Forwarding<'f, 'x> {
         timer: &'f mut Timer,
         way: Way<'_>,
         key: Option<u64>,
+        answer: &'f mut Option<Answer>,
     ) -> Self {
         let idempotent = way.route.plan.idempotent || exchange.scratch.request.method.is_idempotent();
         let goes_over = way.fallback.is_some_and(|fallback| matches!(fallback.action, Action::Forward(_)));
@@ -197,9 +198,15 @@ impl<'f, 'x> Forwarding<'f, 'x> {
             spent: false,
             needless: false,
             partial: false,
-            answer: None,
+            answer,
             idempotent,
         }
+    }
+
+    /// Leaves to another upstream what may still be sent there.
+    fn leave(&mut self) {
+        self.exchange.context.repeatable = self.may_repeat();
+        self.exchange.context.replay = self.replay.take();
     }
 
     /// What policies may know of the request.

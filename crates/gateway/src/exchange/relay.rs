@@ -1,5 +1,6 @@
 //! Step 11: the response head, cleaned, and then both bodies at once.
 
+use super::attempt::Answer;
 use super::pump::{Patience, Pump, PumpError, Waits};
 use super::{Exchange, Outcome, hygiene};
 use crate::fault::Fault;
@@ -28,12 +29,12 @@ impl Exchange<'_> {
         peer: &mut Peer,
         timer: &mut Timer,
         route: &Route,
-        mut lease: Lease,
-        mut upload: Pump,
+        answer: &mut Answer,
     ) -> Result<Outcome, Fault> {
-        let keep = self.begin_relay(peer, &mut lease)?;
+        let Answer { lease, upload, .. } = answer;
+        let keep = self.begin_relay(peer, lease)?;
         let mut download = Pump::new(None, timer.now());
-        let end = self.run(peer, timer, route, &mut lease, &mut upload, &mut download).await;
+        let end = self.run(peer, timer, route, lease, upload, &mut download).await;
         self.context.received = upload.moved;
         self.context.sent = download.moved;
         Ok(match end {

@@ -21,7 +21,7 @@ impl Exchange<'_> {
         &mut self,
         peer: &mut Peer,
         timer: &mut Timer,
-        mut lease: Lease,
+        lease: &mut Lease,
     ) -> Result<Outcome, Fault> {
         let wanted = self.context.upgrade.take().ok_or(Fault::UpstreamProtocol)?;
         let head = &mut self.scratch.response;

@@ -1,7 +1,6 @@
-//! What is kept of one exchange.
+//! What is shown of one exchange.
 
 use super::clipped::Clipped;
-use super::trail::Trail;
 use crate::fault::Fault;
 use http::StatusCode;
 use std::net::{IpAddr, SocketAddr};
@@ -9,15 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tidegate_wire::head::Version;
 
-/// One exchange that has ended. Its size is fixed but for attempts beyond the first, of which there are few.
+/// One exchange that has ended.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// When the request head was complete.
-    pub started: SystemTime,
-    /// From then to the last byte of the answer.
+    pub(super) began: Instant,
+    /// From the complete request head to the last byte of the answer.
     pub took: Duration,
     /// The request's `X-Request-Id`; empty where the client left before it had one.
-    pub request_id: Clipped<128>,
+    pub request_id: Clipped,
     /// Its trace (W3C Trace Context), 32 hexadecimal digits; only what is forwarded has one.
     pub trace_id: Option<[u8; 32]>,
     /// The client, as far back as proxies are trusted.
@@ -27,11 +25,11 @@ pub struct Entry {
     /// The protocol that it spoke.
     pub version: Version,
     /// The method.
-    pub method: Clipped<24>,
+    pub method: Clipped,
     /// The host that routes saw, without a port.
-    pub host: Clipped<64>,
+    pub host: Clipped,
     /// The path, normalised, without the query.
-    pub path: Clipped<128>,
+    pub path: Clipped,
     /// The route's name.
     pub route: Option<Arc<str>>,
     /// The upstream's name.
@@ -46,38 +44,36 @@ pub struct Entry {
     pub request_bytes: u64,
     /// Bytes of the answer's body, as relayed.
     pub response_bytes: u64,
-    /// Which endpoints were tried.
-    pub trail: Trail,
+    /// The attempts that are kept, in their order.
+    pub attempts: Vec<Attempt>,
+    /// How many attempts are missing before the last one.
+    pub attempts_left_out: u32,
+}
+
+/// One attempt at one endpoint. Times count from the start of the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The endpoint, as it is configured.
+    pub endpoint: Arc<str>,
+    /// Whether the connection had carried requests before.
+    pub reused: bool,
+    /// When the endpoint was chosen.
+    pub began: Duration,
+    /// When there was a connection to send on; `None` when there never was.
+    pub connected: Option<Duration>,
+    /// When the response head or a fault ended it, and which of them; `None` when the client left meanwhile.
+    pub ended: Option<(Duration, Result<StatusCode, Fault>)>,
 }
 
 impl Entry {
-    /// A place for an entry; all of it is written before it is seen.
-    pub(super) fn blank() -> Self {
-        Self {
-            started: SystemTime::UNIX_EPOCH,
-            took: Duration::ZERO,
-            request_id: Clipped::new(b""),
-            trace_id: None,
-            client: IpAddr::from([0, 0, 0, 0]),
-            listener: SocketAddr::from(([0, 0, 0, 0], 0)),
-            version: Version::Http11,
-            method: Clipped::new(b""),
-            host: Clipped::new(b""),
-            path: Clipped::new(b""),
-            route: None,
-            upstream: None,
-            status: None,
-            complete: false,
-            fault: None,
-            request_bytes: 0,
-            response_bytes: 0,
-            trail: Trail::new(Instant::now()),
-        }
+    /// When the request head was complete, by the clock on the wall as it stands now.
+    #[must_use]
+    pub fn started(&self) -> SystemTime {
+        SystemTime::now() - self.began.elapsed()
     }
 
     /// When it ended.
-    #[must_use]
-    pub fn ended(&self) -> SystemTime {
-        self.started + self.took
+    pub(super) fn ended(&self) -> Instant {
+        self.began + self.took
     }
 }

@@ -1,7 +1,7 @@
 //! The exchanges that ended last, kept in memory so that an operator can ask what became of one.
 //!
 //! Each worker writes into a ring of its own when an exchange has ended; whoever wants to know reads all of them. A
-//! worker never waits here: an entry that is being read keeps its place, and the worker writes into the next one.
+//! worker never waits here: entries that are being read keep their places, and the worker writes behind them.
 //! Nothing is formatted before somebody asks. Values of header fields and query strings are never kept.
 //!
 //! Bound: for each worker as many entries as the configuration says, at most 65,536 of less than 2 KiB each; the
@@ -9,13 +9,18 @@
 
 mod clipped;
 mod entry;
+mod names;
 mod ring;
+mod slot;
+mod texts;
 mod trail;
 
 pub use clipped::Clipped;
-pub use entry::Entry;
+pub use entry::{Attempt, Entry};
+pub(crate) use names::{Names, UpstreamNames};
 pub(crate) use ring::Writer;
-pub use trail::{Attempt, Trail};
+pub(crate) use slot::Ended;
+pub(crate) use trail::Trail;
 
 use ring::Ring;
 use std::cmp::Reverse;
@@ -36,13 +41,13 @@ impl Recent {
 
     /// The exchanges that are `wanted`, the one that ended last first; at most `limit` of them.
     ///
-    /// Looks at every entry, one at a time, and holds twice `limit` of them meanwhile.
+    /// Looks at every entry, a page at a time, and holds twice `limit` of them meanwhile.
     pub fn latest(&self, limit: usize, wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
         let mut found = Vec::new();
         for worker in 0..self.rings.len() {
             self.ring(worker).visit(|entry| {
-                if wanted(entry) {
-                    found.push(entry.clone());
+                if wanted(&entry) {
+                    found.push(entry);
                 }
                 if found.len() > limit.saturating_mul(2) {
                     keep_newest(&mut found, limit);

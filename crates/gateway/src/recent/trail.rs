@@ -7,92 +7,93 @@
 //! Bound: [`Trail::LIMIT`] attempts. Beyond, the last one takes the place of the one before it. The first attempt, which
 //! is the only one of most requests, needs no memory of its own.
 
+use super::names::EndpointPlace;
 use crate::fault::Fault;
 use http::StatusCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The attempts of one request.
 #[derive(Debug, Clone)]
-pub struct Trail {
+pub(crate) struct Trail {
     started: Instant,
-    first: Option<Attempt>,
-    further: Vec<Attempt>,
+    /// The place of the upstream in the configuration.
+    upstream: usize,
+    first: Option<Step>,
+    further: Vec<Step>,
     left_out: u32,
 }
 
 /// One attempt at one endpoint. Times count from the start of the request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
-    /// The endpoint, as it is configured.
-    pub endpoint: Arc<str>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) endpoint: EndpointPlace,
     /// Whether the connection had carried requests before.
-    pub reused: bool,
+    pub(crate) reused: bool,
     /// When the endpoint was chosen.
-    pub began: Duration,
+    pub(crate) began: Duration,
     /// When there was a connection to send on; `None` when there never was.
-    pub connected: Option<Duration>,
+    pub(crate) connected: Option<Duration>,
     /// When the response head or a fault ended it, and which of them; `None` when the client left meanwhile.
-    pub ended: Option<(Duration, Result<StatusCode, Fault>)>,
+    pub(crate) ended: Option<(Duration, Result<StatusCode, Fault>)>,
 }
 
 impl Trail {
     /// How many attempts are kept.
-    pub const LIMIT: usize = 8;
+    pub(crate) const LIMIT: usize = 8;
 
-    /// The trail of a request that has tried nothing yet.
-    pub(crate) fn new(started: Instant) -> Self {
-        Self { started, first: None, further: Vec::new(), left_out: 0 }
+    /// The trail of a request that has tried nothing yet of this upstream.
+    pub(crate) fn new(started: Instant, upstream: usize) -> Self {
+        Self { started, upstream, first: None, further: Vec::new(), left_out: 0 }
     }
 
     /// A connection to `endpoint` is waited for.
-    pub(crate) fn connecting(&mut self, endpoint: &Arc<str>, now: Instant) {
+    pub(crate) fn connecting(&mut self, endpoint: usize, now: Instant) {
         let began = self.since_start(now);
-        self.push(Attempt { endpoint: Arc::clone(endpoint), reused: false, began, connected: None, ended: None });
+        self.push(Step { endpoint: self.place(endpoint), reused: false, began, connected: None, ended: None });
     }
 
     /// The request goes to `endpoint`, on a connection that was waited for or was at hand.
-    pub(crate) fn begin(&mut self, endpoint: &Arc<str>, reused: bool, now: Instant) {
-        let connected = Some(self.since_start(now));
-        match self.open().filter(|attempt| attempt.connected.is_none()) {
-            Some(attempt) => (attempt.connected, attempt.reused) = (connected, reused),
-            None => {
-                let (endpoint, began) = (Arc::clone(endpoint), self.since_start(now));
-                self.push(Attempt { endpoint, reused, began, connected, ended: None });
-            }
+    pub(crate) fn begin(&mut self, endpoint: usize, reused: bool, now: Instant) {
+        let began = self.since_start(now);
+        let connected = Some(began);
+        match self.open().filter(|step| step.connected.is_none()) {
+            Some(step) => (step.connected, step.reused) = (connected, reused),
+            None => self.push(Step { endpoint: self.place(endpoint), reused, began, connected, ended: None }),
         }
     }
 
     /// The attempt that was begun last has come to its end, unless it had one.
     pub(crate) fn ended(&mut self, end: Result<StatusCode, Fault>, now: Instant) {
         let at = self.since_start(now);
-        if let Some(attempt) = self.open() {
-            attempt.ended = Some((at, end));
+        if let Some(step) = self.open() {
+            step.ended = Some((at, end));
         }
     }
 
     /// The attempts of another trail, which is empty then, come after those of this one.
     pub(crate) fn follow(&mut self, other: &mut Self) {
-        other.first.take().into_iter().chain(other.further.drain(..)).for_each(|attempt| self.push(attempt));
+        other.first.take().into_iter().chain(other.further.drain(..)).for_each(|step| self.push(step));
         self.left_out += std::mem::take(&mut other.left_out);
     }
 
     /// The attempts that are kept, in their order.
-    pub fn attempts(&self) -> impl DoubleEndedIterator<Item = &Attempt> {
+    pub(crate) fn steps(&self) -> impl DoubleEndedIterator<Item = &Step> {
         self.first.iter().chain(&self.further)
     }
 
     /// How many attempts are missing before the last one.
-    #[must_use]
-    pub fn left_out(&self) -> u32 {
+    pub(crate) fn left_out(&self) -> u32 {
         self.left_out
     }
 
     /// The endpoint that the request was sent to last.
-    #[must_use]
-    pub fn endpoint(&self) -> Option<&Arc<str>> {
-        let sent = self.attempts().rev().find(|attempt| attempt.connected.is_some());
-        sent.map(|attempt| &attempt.endpoint)
+    pub(crate) fn endpoint(&self) -> Option<EndpointPlace> {
+        let sent = self.steps().rev().find(|step| step.connected.is_some());
+        sent.map(|step| step.endpoint)
+    }
+
+    fn place(&self, endpoint: usize) -> EndpointPlace {
+        EndpointPlace { upstream: self.upstream, endpoint }
     }
 
     fn since_start(&self, now: Instant) -> Duration {
@@ -100,21 +101,21 @@ impl Trail {
     }
 
     /// The last attempt, while it has no end.
-    fn open(&mut self) -> Option<&mut Attempt> {
+    fn open(&mut self) -> Option<&mut Step> {
         let last = self.further.last_mut().or(self.first.as_mut());
-        last.filter(|attempt| attempt.ended.is_none())
+        last.filter(|step| step.ended.is_none())
     }
 
-    fn push(&mut self, attempt: Attempt) {
+    fn push(&mut self, step: Step) {
         if self.first.is_none() {
-            self.first = Some(attempt);
+            self.first = Some(step);
             return;
         }
         if self.further.len() == Self::LIMIT - 1 {
             self.further.pop();
             self.left_out = self.left_out.saturating_add(1);
         }
-        self.further.push(attempt);
+        self.further.push(step);
     }
 }
 
@@ -127,67 +128,65 @@ mod tests {
     #[test]
     fn a_connection_at_hand_begins_an_attempt() {
         let start = Instant::now();
-        let mut trail = Trail::new(start);
-        let endpoint: Arc<str> = "a:80".into();
-        trail.begin(&endpoint, true, start + MS);
+        let mut trail = Trail::new(start, 1);
+        trail.begin(2, true, start + MS);
         trail.ended(Ok(StatusCode::OK), start + 3 * MS);
-        let expected = Attempt {
-            endpoint,
+        let expected = Step {
+            endpoint: EndpointPlace { upstream: 1, endpoint: 2 },
             reused: true,
             began: MS,
             connected: Some(MS),
             ended: Some((3 * MS, Ok(StatusCode::OK))),
         };
-        assert_eq!(trail.attempts().collect::<Vec<_>>(), [&expected]);
+        assert_eq!(trail.steps().collect::<Vec<_>>(), [&expected]);
     }
 
     #[test]
     fn a_wait_for_a_connection_is_part_of_its_attempt() {
         let start = Instant::now();
-        let mut trail = Trail::new(start);
-        let (first, second): (Arc<str>, Arc<str>) = ("a:80".into(), "b:80".into());
-        trail.connecting(&first, start);
+        let mut trail = Trail::new(start, 1);
+        trail.connecting(0, start);
         trail.ended(Err(Fault::Connect), start + MS);
-        trail.connecting(&second, start + MS);
-        trail.begin(&second, false, start + 2 * MS);
-        let attempts: Vec<_> = trail.attempts().collect();
+        trail.connecting(3, start + MS);
+        trail.begin(3, false, start + 2 * MS);
+        let attempts: Vec<_> = trail.steps().collect();
         assert_eq!(attempts.len(), 2);
         assert_eq!((attempts[0].connected, attempts[0].ended), (None, Some((MS, Err(Fault::Connect)))));
         assert_eq!((attempts[1].began, attempts[1].connected, attempts[1].ended), (MS, Some(2 * MS), None));
-        assert_eq!(trail.endpoint(), Some(&second));
+        assert_eq!(trail.endpoint(), Some(EndpointPlace { upstream: 1, endpoint: 3 }));
     }
 
     #[test]
     fn an_endpoint_that_got_nothing_is_not_the_one_that_was_sent_to() {
         let start = Instant::now();
-        let mut trail = Trail::new(start);
+        let mut trail = Trail::new(start, 1);
         assert_eq!(trail.endpoint(), None);
-        trail.connecting(&"a:80".into(), start);
+        trail.connecting(0, start);
         assert_eq!(trail.endpoint(), None);
     }
 
     #[test]
     fn the_first_end_counts() {
         let start = Instant::now();
-        let mut trail = Trail::new(start);
+        let mut trail = Trail::new(start, 1);
         trail.ended(Err(Fault::NoRoute), start);
-        trail.begin(&"a:80".into(), false, start);
+        trail.begin(0, false, start);
         trail.ended(Ok(StatusCode::OK), start + MS);
         trail.ended(Err(Fault::UpstreamClosed), start + 2 * MS);
-        let ends: Vec<_> = trail.attempts().map(|attempt| attempt.ended).collect();
+        let ends: Vec<_> = trail.steps().map(|attempt| attempt.ended).collect();
         assert_eq!(ends, [Some((MS, Ok(StatusCode::OK)))]);
     }
 
     #[test]
     fn beyond_the_limit_the_last_attempt_stays() {
         let start = Instant::now();
-        let mut trail = Trail::new(start);
+        let mut trail = Trail::new(start, 1);
         for number in 0..20 {
-            trail.begin(&format!("{number}").into(), false, start);
+            trail.begin(number, false, start);
             trail.ended(Err(Fault::Connect), start);
         }
-        let kept: Vec<_> = trail.attempts().map(|attempt| &*attempt.endpoint).collect();
-        assert_eq!(kept, ["0", "1", "2", "3", "4", "5", "6", "19"]);
+        let kept: Vec<_> = trail.steps().map(|step| step.endpoint.endpoint).collect();
+        assert_eq!(kept, [0, 1, 2, 3, 4, 5, 6, 19]);
         assert_eq!(trail.left_out(), 12);
     }
 }

@@ -17,7 +17,6 @@ pub(crate) struct Connector {
     endpoint: plan::Endpoint,
     /// The endpoint as an authority; without the port where that is the default of the scheme.
     authority: Arc<str>,
-    name: Arc<str>,
     protocol: plan::UpstreamProtocol,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     timeout: Duration,
@@ -85,7 +84,6 @@ impl Connector {
         Self {
             endpoint: endpoint.clone(),
             authority,
-            name: text.into(),
             protocol: upstream.protocol,
             tls: tls.map(TlsConnector::from).zip(server_name),
             timeout: upstream.timeouts.connect,
@@ -94,10 +92,6 @@ impl Connector {
 
     pub(crate) fn endpoint(&self) -> &plan::Endpoint {
         &self.endpoint
-    }
-
-    pub(crate) fn name(&self) -> &Arc<str> {
-        &self.name
     }
 
     pub(crate) fn authority(&self) -> &Arc<str> {

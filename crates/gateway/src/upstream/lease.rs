@@ -109,7 +109,7 @@ impl Lease {
     }
 
     /// Gives the connection back after a complete exchange, for another one.
-    pub(crate) fn give_back(mut self, now: Instant) {
+    pub(crate) fn give_back(&mut self, now: Instant) {
         match std::mem::replace(&mut self.carrier, Carrier::None) {
             Carrier::Exclusive(exclusive) => self.pool.give_back(exclusive, now),
             other => self.carrier = other,

@@ -143,7 +143,7 @@ impl Upstream {
         let mut began = ask.now;
         while let Some(index) = ask.chosen {
             let pool = &self.pools[index];
-            trail.connecting(pool.name(), began);
+            trail.connecting(index, began);
             failure = match pool.lease(fresh, careful).await {
                 Ok(lease) => return Ok(lease),
                 Err(failure) => failure,
@@ -305,7 +305,7 @@ mod tests {
         let upstream = upstream(&json!([address]), None).0;
         let mut ask = Ask::new(None, Instant::now());
         upstream.choose(&mut ask);
-        let mut trail = Trail::new(ask.now);
+        let mut trail = Trail::new(ask.now, 0);
         let mut leasing = Box::pin(upstream.lease(&mut ask, &mut trail, false, false));
         let first = std::future::poll_fn(|cx| std::task::Poll::Ready(leasing.as_mut().poll(cx).is_ready())).await;
         assert!(!first, "it is not connected at once");

@@ -94,11 +94,6 @@ impl Pool {
         self.connector.endpoint()
     }
 
-    /// The endpoint as it is written, for logs.
-    pub(crate) fn name(&self) -> &Arc<str> {
-        self.connector.name()
-    }
-
     pub(crate) fn authority(&self) -> &Arc<str> {
         self.connector.authority()
     }

@@ -168,7 +168,7 @@ struct Tried<'a> {
 impl<'a> From<&'a Entry> for Exchange<'a> {
     fn from(entry: &'a Entry) -> Self {
         Self {
-            time: instant(entry.started),
+            time: instant(entry.started()),
             request_id: entry.request_id.text(),
             trace_id: entry.trace_id.map(|id| String::from_utf8_lossy(&id).into_owned()),
             client: entry.client,
@@ -183,11 +183,11 @@ impl<'a> From<&'a Entry> for Exchange<'a> {
             complete: entry.complete,
             fault: entry.fault.map(Reason::from),
             duration_ms: milliseconds(entry.took),
-            upstream_ms: entry.trail.attempts().last().and_then(until_head).map(milliseconds),
+            upstream_ms: entry.attempts.last().and_then(until_head).map(milliseconds),
             request_bytes: entry.request_bytes,
             response_bytes: entry.response_bytes,
-            attempts: entry.trail.attempts().map(Tried::from).collect(),
-            attempts_left_out: entry.trail.left_out(),
+            attempts: entry.attempts.iter().map(Tried::from).collect(),
+            attempts_left_out: entry.attempts_left_out,
         }
     }
 }
