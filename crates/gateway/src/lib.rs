@@ -14,6 +14,7 @@ pub mod fault;
 pub mod forwarded;
 pub mod health;
 mod hex;
+pub mod idempotency;
 pub mod listen;
 pub mod path;
 mod places;

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, Method};
+
+use crate::config::units::Statuses;
 
 /// A limit that requests have to pass.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +21,44 @@ pub struct RateLimit {
     pub quota: Quota,
     /// Whether answers tell of it; never where it refuses nobody.
     pub told: bool,
+}
+
+/// The guard of requests that have an `Idempotency-Key`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Idempotency {
+    /// What tells clients apart, all of it together; not empty.
+    pub by: Vec<KeyPart>,
+    /// The methods to which it applies.
+    pub methods: Vec<Method>,
+    /// Whether a request of these methods has to have a key.
+    pub required: bool,
+    /// Bytes of the longest request body.
+    pub max_body: usize,
+    /// Bytes of the longest answer that is kept.
+    pub max_answer: usize,
+    /// Statuses by which an upstream says that it has done nothing, so that the key is free again.
+    pub release: Vec<Statuses>,
+    /// How much is kept, and for how long.
+    pub bounds: KeyBounds,
+}
+
+/// How much is kept of idempotency keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyBounds {
+    /// For how long a key is kept after its first request has ended.
+    pub keep: Duration,
+    /// How many keys there are at once.
+    pub max_keys: usize,
+    /// Bytes of memory for all of them with their answers.
+    pub max_memory: usize,
+}
+
+impl Idempotency {
+    /// Whether an answer with this status says that nothing was done.
+    #[must_use]
+    pub fn releases(&self, status: u16) -> bool {
+        self.release.iter().any(|statuses| statuses.contains(status))
+    }
 }
 
 /// So much in a time.

@@ -15,7 +15,7 @@ mod upstream;
 use std::num::NonZeroUsize;
 
 pub use applied::Applied;
-pub use filter::{KeyPart, Quota, RateLimit};
+pub use filter::{Idempotency, KeyBounds, KeyPart, Quota, RateLimit};
 pub use health::{HealthCheck, Outlier, Probe, SuccessRate};
 pub use listener::{
     Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, MinimumRate, Ping, ProxyProtocol,
