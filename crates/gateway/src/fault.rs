@@ -3,6 +3,7 @@
 //! The codes are stable: clients and dashboards may rely on them. One table, in the order of the
 //! steps of a request.
 
+use crate::idempotency::KeyFault;
 use crate::path::TargetFault;
 use http::StatusCode;
 use tidegate_resilience::Code;
@@ -32,6 +33,8 @@ pub enum Fault {
     NoRoute,
     /// The path has an encoding that the route does not allow.
     PathEncoding,
+    /// Its `Idempotency-Key`, or the want of one, stands in its way.
+    Key(KeyFault),
     /// The request body is larger than allowed.
     BodyTooLarge,
     /// The request body broke off or is malformed.
@@ -72,6 +75,12 @@ impl Fault {
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::ClientTimeout | Self::ClientLeft => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Key(fault) => match fault {
+                KeyFault::Missing | KeyFault::Malformed => StatusCode::BAD_REQUEST,
+                KeyFault::UnderWay | KeyFault::NotKept | KeyFault::Unknown => StatusCode::CONFLICT,
+                KeyFault::Reused => StatusCode::UNPROCESSABLE_ENTITY,
+                KeyFault::Full => StatusCode::SERVICE_UNAVAILABLE,
+            },
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::PoolExhausted => StatusCode::SERVICE_UNAVAILABLE,
             Self::Protected(code) => {
@@ -102,6 +111,13 @@ impl Fault {
             Self::ClientTimeout => "VAL_010",
             Self::ClientLeft => "VAL_011",
             Self::NoRoute => "ROUTE_001",
+            Self::Key(KeyFault::Missing) => "KEY_001",
+            Self::Key(KeyFault::Malformed) => "KEY_002",
+            Self::Key(KeyFault::UnderWay) => "KEY_003",
+            Self::Key(KeyFault::Reused) => "KEY_004",
+            Self::Key(KeyFault::NotKept) => "KEY_005",
+            Self::Key(KeyFault::Unknown) => "KEY_006",
+            Self::Key(KeyFault::Full) => "KEY_007",
             Self::PoolExhausted => "SVC_001",
             Self::Connect => "SVC_002",
             Self::ConnectTimeout => "SVC_003",
@@ -153,6 +169,17 @@ impl Fault {
             Self::ClientLeft => "the client gave the request up",
             Self::NoRoute => "no route matches the request",
             Self::PathEncoding => "the path has an encoding that this route does not allow",
+            Self::Key(fault) => match fault {
+                KeyFault::Missing => "this request needs an Idempotency-Key",
+                KeyFault::Malformed => "Idempotency-Key is not one string of 1 to 255 characters",
+                KeyFault::UnderWay => "the first request with this Idempotency-Key has not been answered yet",
+                KeyFault::Reused => "this Idempotency-Key was used for another request",
+                KeyFault::NotKept => {
+                    "the first request with this Idempotency-Key was answered, and the answer is not kept"
+                }
+                KeyFault::Unknown => "what came of the first request with this Idempotency-Key is not known",
+                KeyFault::Full => "too many requests with an Idempotency-Key are under way",
+            },
             Self::BodyTooLarge => "the request body is larger than allowed",
             Self::BodyBroken => "the request body broke off or is malformed",
             Self::PoolExhausted => "the upstream is busy",
@@ -171,7 +198,7 @@ impl Fault {
     #[must_use]
     pub fn retry_after(self) -> Option<u32> {
         match self {
-            Self::PoolExhausted => Some(1),
+            Self::PoolExhausted | Self::Key(KeyFault::UnderWay | KeyFault::Full) => Some(1),
             Self::Protected(code) if matches!(code.http_status(), 429 | 503) => Some(1),
             _ => None,
         }

@@ -22,7 +22,7 @@ pub use period::Period;
 pub use size::Size;
 pub use statuses::Statuses;
 
-/// The longest time that any option takes, in milliseconds: a day.
+/// A day, in milliseconds: the longest time of most options.
 pub const DAY: u64 = 24 * HOUR;
 
 /// An hour, in milliseconds.

@@ -148,6 +148,9 @@ fn limits(out: &mut String, route: &Route, loaded: &Loaded) {
     for limit in &route.rate_limits {
         below(out, "limit", &limit.to_string());
     }
+    if let Some(guard) = &route.idempotency {
+        below(out, "once", &guard.to_string());
+    }
 }
 
 /// What is said under a route.

@@ -37,7 +37,7 @@ impl<'p> From<Applied<'p>> for Acting<'p> {
 
 /// The limits of a route or listener: as they are written, with the names that the plan gives them.
 pub(super) fn limits<'p>(filters: &'p [Filter], planned: &[plan::RateLimit]) -> Vec<Acting<'p>> {
-    let limits = filters.iter().zip(planned).map(|(Filter::RateLimit(written), planned)| Acting {
+    let limits = filters.iter().filter_map(Filter::rate_limit).zip(planned).map(|(written, planned)| Acting {
         kind: LIMIT,
         name: planned.policy.to_string(),
         written: Written::Limit(written),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use serde_json::Value;
+use tidegate_gateway::config::document::Filter;
 
 use super::policy_options::weight as weight_of_policy;
 use super::weight::{Weight, magnitude};
@@ -22,8 +23,8 @@ pub(crate) struct OptionChange {
 }
 
 /// Options whose absence, or `off`, leaves something without protection.
-const PROTECTIONS: [&str; 7] =
-    ["health_check", "outlier", "tls", "verify", "trusted_proxies", "fallback", "endpoint_breaker"];
+const PROTECTIONS: [&str; 8] =
+    ["health_check", "outlier", "tls", "verify", "trusted_proxies", "fallback", "endpoint_breaker", "idempotency"];
 
 /// Options below which every number, size and time is a limit; and options that are one by themselves.
 const LIMITS: [&str; 8] = ["limits", "timeouts", "pool", "http2", "max_body", "max_ejected", "drain_timeout", "replay"];
@@ -56,16 +57,20 @@ fn note(path: &str, after: &Loaded) -> Option<String> {
 }
 
 /// A document with every default, and with the names that routes get where none is written. Policies and limits of
-/// filters are left out: they are compared where they act.
+/// filters are left out: they are compared where they act. The guard of idempotency keys acts alone, and stands in its place.
 fn tree(loaded: &Loaded) -> Value {
     let mut tree = serde_json::to_value(&loaded.document).unwrap_or_default();
     without(&mut tree, &["policies"]);
     let upstreams = tree.get_mut("upstreams").and_then(Value::as_object_mut);
     upstreams.into_iter().flatten().for_each(|(_, upstream)| without(upstream, &["protect"]));
     items(&mut tree, "listeners").for_each(|listener| without(listener, &["filters"]));
-    for (written, route) in items(&mut tree, "routes").zip(&loaded.plan.routes) {
+    let routes = loaded.document.routes.iter().zip(&loaded.plan.routes);
+    for (written, (route, planned)) in items(&mut tree, "routes").zip(routes) {
         without(written, &["protect", "filters"]);
-        written["name"] = Value::from(&*route.name);
+        written["name"] = Value::from(&*planned.name);
+        if let Some(guard) = route.filters.iter().find_map(Filter::idempotency) {
+            written["idempotency"] = serde_json::to_value(guard).unwrap_or_default();
+        }
     }
     tree
 }
@@ -225,6 +230,26 @@ mod tests {
         assert_eq!(found[0].0, Weight::Unprotected);
         assert_eq!(found[0].1, "upstreams.app.outlier: {...} -> off");
         assert_eq!(found[1], (Weight::Other, "upstreams.app.balance: round_robin -> least_requests".into()));
+    }
+
+    #[test]
+    fn a_guard_of_keys_is_found_among_the_filters() {
+        let limit = json!({ "rate_limit": { "token_bucket": { "rate": 5 } } });
+        let guarded = |options: Value| {
+            loaded(|document| document["routes"][0]["filters"] = json!([limit, { "idempotency": options }]))
+        };
+        let guard = guarded(json!({ "by": ["path"] }));
+        let shown = |found: Vec<OptionChange>| -> Vec<_> {
+            found.into_iter().map(|option| (option.weight, option.to_string())).collect()
+        };
+        let gone = shown(changed(&guard, &loaded(|_| {})));
+        assert_eq!(gone, [(Weight::Unprotected, "routes[all].idempotency: removed".to_owned())]);
+        let found = shown(changed(&guard, &guarded(json!({ "by": ["path"], "keep": "1h", "max_body": "1KiB" }))));
+        let expected = [
+            (Weight::Tighter, "routes[all].idempotency.max_body: 64KiB -> 1KiB".to_owned()),
+            (Weight::Other, "routes[all].idempotency.keep: 24h -> 1h".to_owned()),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

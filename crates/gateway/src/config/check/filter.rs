@@ -1,4 +1,5 @@
-//! Filters of listeners and routes: every limit is a policy of the library, by name.
+//! Filters of listeners and routes: every limit is a policy of the library, by name. Guards of idempotency keys are in
+//! `idempotency`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,7 +93,7 @@ impl<'d> Naming<'d> {
         if list.len() > MOST {
             found.error(Problem::new(at.clone(), format!("has more than {MOST} filters")));
         }
-        for (index, Filter::RateLimit(written)) in list.iter().enumerate() {
+        for (index, written) in rate_limits(list) {
             let at = at.index(index).key("rate_limit");
             if let Some(name) = &written.name {
                 let unique = names::upstream(name).and_then(|name| self.given_once(&name, written, document));
@@ -132,8 +133,7 @@ impl<'d> Naming<'d> {
         owner: &str,
         found: &mut Findings,
     ) -> Option<Vec<RateLimit>> {
-        let listed = list.iter().enumerate();
-        super::all(listed.map(|(index, Filter::RateLimit(written))| {
+        super::all(rate_limits(list).map(|(index, written)| {
             let at = at.index(index).key("rate_limit");
             let by = found.list(&at.key("by"), &written.by, |text| part(text, written.ipv6_prefix.value()));
             let policy = match &written.name {
@@ -173,6 +173,11 @@ impl<'d> Naming<'d> {
         let message = format!("has {amount} of `token_bucket`, `sliding_window`, `fixed_window` and `leaky_bucket`");
         found.error(Problem::new(at.clone(), message));
     }
+}
+
+/// The limits of a list, each with its place.
+fn rate_limits(list: &[Filter]) -> impl Iterator<Item = (usize, &document::RateLimit)> {
+    list.iter().enumerate().filter_map(|(index, filter)| Some((index, filter.rate_limit()?)))
 }
 
 /// Whether two limits may have one name.
@@ -226,7 +231,7 @@ fn quota(options: &RateLimitOptions) -> Option<Quota> {
 }
 
 /// A part of a key.
-fn part(text: &str, ipv6_prefix: u32) -> Result<KeyPart, Flaw> {
+pub(super) fn part(text: &str, ipv6_prefix: u32) -> Result<KeyPart, Flaw> {
     match text.split_once(':') {
         None if text == "client_address" => Ok(KeyPart::ClientAddress(u8::try_from(ipv6_prefix).unwrap_or(128))),
         None if text == "host" => Ok(KeyPart::Host),

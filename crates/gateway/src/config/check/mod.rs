@@ -7,6 +7,7 @@ mod balance;
 mod combinations;
 mod filter;
 mod health;
+mod idempotency;
 mod listener;
 mod names;
 mod operations;
@@ -61,6 +62,7 @@ fn plan(document: &Document, folder: &Path, found: &mut Findings) -> Option<Plan
     let mut routes = route::routes(document, &root.key("routes"), found);
     let (doors, ways) = (listeners.as_deref_mut().unwrap_or_default(), routes.as_deref_mut().unwrap_or_default());
     let limits = filter::limits(document, doors, ways, found);
+    idempotency::guards(document, ways, found);
     let policies = protect::policies(document, upstreams.as_deref().unwrap_or_default(), ways, limits, found);
     let access_log = &document.access_log;
     let access_log = operations::access_log(access_log, &root.key("access_log"), folder, found);

@@ -82,6 +82,7 @@ fn route(
             encoded_backslash: allows(Allowance::EncodedBackslash),
         },
         rate_limits: Vec::new(),
+        idempotency: None,
         protection: None,
         fallback: None,
         idempotent: written.idempotent,
@@ -146,7 +147,7 @@ const KNOWN: [Method; 8] = [
     Method::TRACE,
 ];
 
-fn method(text: &str) -> Result<Method, Flaw> {
+pub(super) fn method(text: &str) -> Result<Method, Flaw> {
     let known = KNOWN.iter().find(|known| known.as_str().eq_ignore_ascii_case(text));
     match (Method::from_bytes(text.as_bytes()), known) {
         (Ok(Method::CONNECT), _) => Err(Flaw::new("CONNECT is refused before routes are looked at")),

@@ -1,6 +1,7 @@
 //! Documents in, plans or problems out.
 
 mod combinations;
+mod idempotency;
 
 use std::time::Duration;
 

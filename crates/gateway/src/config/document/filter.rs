@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tidegate_resilience::{FixedWindow, LeakyBucket, Mode, SlidingWindow, TokenBucket};
 
+use super::idempotency::Idempotency;
 use crate::config::units::{Count, HOUR, Period};
 
 /// What a request has to pass before it is answered. A map with one entry, its kind.
@@ -12,6 +13,26 @@ use crate::config::units::{Count, HOUR, Period};
 pub enum Filter {
     /// So many requests in a time: in all, or from each client, or of whatever else tells them apart.
     RateLimit(RateLimit),
+    /// Requests with an `Idempotency-Key` take effect once. In routes alone.
+    Idempotency(Idempotency),
+}
+
+impl Filter {
+    /// The limit, where it is one.
+    pub fn rate_limit(&self) -> Option<&RateLimit> {
+        match self {
+            Self::RateLimit(limit) => Some(limit),
+            Self::Idempotency(_) => None,
+        }
+    }
+
+    /// The guard of idempotency keys, where it is one.
+    pub fn idempotency(&self) -> Option<&Idempotency> {
+        match self {
+            Self::Idempotency(guard) => Some(guard),
+            Self::RateLimit(_) => None,
+        }
+    }
 }
 
 /// How many requests are let through in a time. Exactly one of `token_bucket`, `sliding_window`, `fixed_window` and
@@ -74,7 +95,7 @@ pub struct RateLimit {
     pub max_keys: Count<1, 100_000_000>,
 }
 
-fn ipv6_prefix() -> Count<1, 128> {
+pub(super) fn ipv6_prefix() -> Count<1, 128> {
     Count::of(64)
 }
 

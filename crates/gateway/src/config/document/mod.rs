@@ -6,6 +6,7 @@
 mod balance;
 mod filter;
 mod health;
+mod idempotency;
 mod listener;
 mod operations;
 mod route;
@@ -20,6 +21,7 @@ use tidegate_resilience::PolicyOptions;
 pub use balance::{Algorithm, Balance, KeyedBalance, Maglev, SameSite, StickyCookie};
 pub use filter::{Filter, RateLimit};
 pub use health::{GrpcCheck, HealthCheck, Outlier, ProbeMethod, SuccessRate, TcpCheck};
+pub use idempotency::Idempotency;
 pub use listener::{
     BodyRate, Certificate, Http2, Limits, Listener, ListenerTimeouts, ListenerTls, Ping, ProxyProtocol, Timeout,
     TlsVersion,

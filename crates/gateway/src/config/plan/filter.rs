@@ -108,9 +108,28 @@ impl fmt::Display for RateLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { policy, by, cost, quota, .. } = self;
         write!(f, "`{policy}`: {} in {:?}", quota.limit, quota.window)?;
-        for (position, part) in by.iter().enumerate() {
-            write!(f, "{} {part}", if position == 0 { " by" } else { " and" })?;
-        }
+        write_parts(f, by)?;
         if *cost > 1 { write!(f, ", of which a request takes {cost}") } else { Ok(()) }
+    }
+}
+
+fn write_parts(f: &mut fmt::Formatter<'_>, by: &[KeyPart]) -> fmt::Result {
+    for (position, part) in by.iter().enumerate() {
+        write!(f, "{} {part}", if position == 0 { " by" } else { " and" })?;
+    }
+    Ok(())
+}
+
+/// In one line, for people.
+impl fmt::Display for Idempotency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { by, methods, required, max_body, max_answer, bounds, .. } = self;
+        for (position, method) in methods.iter().enumerate() {
+            write!(f, "{}{method}", if position == 0 { "" } else { ", " })?;
+        }
+        write!(f, " with {} `Idempotency-Key`", if *required { "a required" } else { "an" })?;
+        write_parts(f, by)?;
+        write!(f, "; bodies up to {max_body} bytes, answers up to {max_answer} bytes kept for {:?}", bounds.keep)?;
+        write!(f, ", at most {} keys in {} bytes", bounds.max_keys, bounds.max_memory)
     }
 }

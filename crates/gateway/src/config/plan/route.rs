@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
-use super::{RateLimit, Scheme};
+use super::{Idempotency, RateLimit, Scheme};
 use crate::config::units::Statuses;
 
 /// What happens to the requests that match.
@@ -27,6 +27,8 @@ pub struct Route {
     pub allow: PathAllowances,
     /// What requests have to pass, besides the limits of the listener.
     pub rate_limits: Vec<RateLimit>,
+    /// The guard of requests with an `Idempotency-Key`; `None` where there is none, and where it does not forward.
+    pub idempotency: Option<Idempotency>,
     /// The pipeline of [`Plan::policies`](super::Plan::policies) that its requests run through; `None` where it does not
     /// forward, or is not protected.
     pub protection: Option<Arc<str>>,
