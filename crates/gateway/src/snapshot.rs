@@ -4,6 +4,7 @@ use crate::balance::Blueprint;
 use crate::config::Plan;
 use crate::config::plan;
 use crate::health::{Alarm, Health, Meaning};
+use crate::idempotency::{Guard, Keys};
 use crate::places::Places;
 use crate::protection::Policies;
 use crate::recent::{Names, UpstreamNames};
@@ -39,6 +40,8 @@ pub struct Snapshot {
 /// A route with its series.
 pub(crate) struct Route {
     pub(crate) plan: plan::Route,
+    /// Its keys go on through reloads.
+    pub(crate) guard: Option<Guard>,
     pub(crate) series: Arc<RouteSeries>,
 }
 
@@ -96,7 +99,7 @@ impl Snapshot {
     pub fn build(plan: Plan, registry: &Registry, previous: Option<&Self>) -> Result<Self, BuildError> {
         let matches: Vec<_> = plan.routes.iter().map(|route| route.matches.clone()).collect();
         let router = Router::new(&matches).map_err(|error| BuildError::Routes(error.to_string()))?;
-        let routes = plan.routes.iter().map(|route| Route::build(route, &plan, registry)).collect();
+        let routes = plan.routes.iter().map(|route| Route::build(route, &plan, registry, previous)).collect();
         let system = SystemTrust::default();
         let alarm = previous.map(|previous| Arc::clone(&previous.alarm)).unwrap_or_default();
         let upstreams = plan.upstreams.iter().map(|upstream| {
@@ -130,6 +133,12 @@ impl Snapshot {
         &self.policies
     }
 
+    /// The keys of the route of that name.
+    fn keys(&self, name: &str) -> Option<Arc<Keys>> {
+        let route = self.routes.iter().find(|route| *route.plan.name == *name)?;
+        route.guard.as_ref().map(|guard| Arc::clone(&guard.keys))
+    }
+
     fn upstream(&self, name: &str) -> Option<&Upstream> {
         self.upstreams.iter().find(|upstream| *upstream.plan.name == *name)
     }
@@ -150,12 +159,16 @@ fn names(plan: &Plan) -> Names {
 }
 
 impl Route {
-    fn build(route: &plan::Route, plan: &Plan, registry: &Registry) -> Self {
+    fn build(route: &plan::Route, plan: &Plan, registry: &Registry, previous: Option<&Snapshot>) -> Self {
         let upstream = match &route.action {
             plan::Action::Forward(index) => Some(&*plan.upstreams[*index].name),
             plan::Action::Respond(_) | plan::Action::Redirect(_) => None,
         };
-        Self { plan: route.clone(), series: registry.route(&route.name, upstream) }
+        let guard = route.idempotency.as_ref().map(|options| {
+            let keys = previous.and_then(|previous| previous.keys(&route.name)).unwrap_or_default();
+            Guard { options: options.clone(), keys }
+        });
+        Self { plan: route.clone(), guard, series: registry.route(&route.name, upstream) }
     }
 }
 

@@ -4,6 +4,7 @@ use super::replay::Replay;
 use crate::config::plan::Scheme;
 use crate::fault::Fault;
 use crate::forwarded::{Origin, Peer};
+use crate::idempotency::Claim;
 use crate::path::Separators;
 use crate::recent::Trail;
 use crate::request_id;
@@ -82,6 +83,10 @@ pub(super) struct Context {
     /// Whether the request could be sent once more, and its body as far as it was kept for that.
     pub(super) repeatable: bool,
     pub(super) replay: Option<Rc<RefCell<Replay>>>,
+    /// Whether an upstream may have acted on it.
+    pub(super) risked: bool,
+    /// Its hold on an idempotency key, until it is known what came of it. Boxed, because few have one.
+    pub(super) claim: Option<Box<Claim>>,
     /// Limits were asked; what the answer tells of them is in the scratch.
     pub(super) limited: bool,
     /// When the client may come back, where a policy that refused it knows.
@@ -116,6 +121,8 @@ impl Context {
             fault: None,
             repeatable: true,
             replay: None,
+            risked: false,
+            claim: None,
             limited: false,
             retry_after: None,
         }

@@ -53,6 +53,8 @@ impl Exchange<'_> {
             Action::Respond(respond) => {
                 // The record says why.
                 self.context.fault = Some(fault);
+                // What is written in the configuration is no answer to be kept.
+                self.end_unanswered(timer.now());
                 self.prepare_respond(respond);
                 Ok(self.send_own(peer, timer, &respond.body).await)
             }

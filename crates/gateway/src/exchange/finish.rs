@@ -13,9 +13,10 @@ use crate::recent::Ended;
 use crate::stats::Protocol;
 use crate::timer::{Timer, after};
 use http::StatusCode;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tidegate_wire::fields::Fields;
 use tidegate_wire::framing::BodyLength;
 use tidegate_wire::head::Version;
 use tidegate_wire::name::Known;
@@ -123,7 +124,23 @@ impl Exchange<'_> {
     }
 
     /// Sends an answer of the gateway's own, whose head is in the scratch.
-    pub(super) async fn send_own(&mut self, peer: &mut Peer, timer: &mut Timer, body: &[u8]) -> Outcome {
+    pub(super) fn send_own(
+        &mut self,
+        peer: &mut Peer,
+        timer: &mut Timer,
+        body: &[u8],
+    ) -> impl Future<Output = Outcome> {
+        self.send_whole(peer, timer, body, None)
+    }
+
+    /// Sends an answer that is there as a whole, its head in the scratch.
+    pub(super) async fn send_whole(
+        &mut self,
+        peer: &mut Peer,
+        timer: &mut Timer,
+        body: &[u8],
+        trailers: Option<&Fields>,
+    ) -> Outcome {
         self.discard_ready(peer).await;
         if !peer.has_received_all() && !self.can_drain() {
             self.context.close = true;
@@ -136,6 +153,8 @@ impl Exchange<'_> {
         let bodiless = has_no_body(head.status, &self.scratch.request.method);
         let length = match body.len() as u64 {
             _ if bodiless => BodyLength::None,
+            // Only what has no length before it can have trailers behind it in HTTP/1.1.
+            _ if trailers.is_some() && self.scratch.request.version != Version::Http10 => BodyLength::Chunked,
             0 => BodyLength::None,
             length => BodyLength::Exact(length),
         };
@@ -150,7 +169,7 @@ impl Exchange<'_> {
         let mut sent = 0;
         let result = timer
             .drive(|cx, timer| {
-                if let Poll::Ready(result) = send_all(cx, peer, body, &mut sent) {
+                if let Poll::Ready(result) = send_all(cx, peer, body, trailers, &mut sent) {
                     return Poll::Ready(result.is_ok());
                 }
                 timer.poll(cx, deadline).map(|()| false)
@@ -310,11 +329,17 @@ impl Exchange<'_> {
     }
 }
 
-fn send_all(cx: &mut Context<'_>, peer: &mut Peer, body: &[u8], sent: &mut usize) -> Poll<std::io::Result<()>> {
+fn send_all(
+    cx: &mut Context<'_>,
+    peer: &mut Peer,
+    body: &[u8],
+    trailers: Option<&Fields>,
+    sent: &mut usize,
+) -> Poll<std::io::Result<()>> {
     while *sent < body.len() {
-        *sent += ready!(peer.poll_send(cx, &body[*sent..], true))?;
+        *sent += ready!(peer.poll_send(cx, &body[*sent..], trailers.is_none()))?;
     }
-    peer.finish(None)?;
+    peer.finish(trailers)?;
     peer.poll_flush(cx)
 }
 

@@ -92,12 +92,14 @@ impl Exchange<'_> {
         drop(forwarding);
         let _held = result?;
         let answer = answer.as_mut().ok_or(Fault::UpstreamClosed)?;
-        if fallback.is_some_and(|fallback| fallback.stands_in_for(self.scratch.response.status)) {
+        let status = self.scratch.response.status;
+        self.note_release(&way, status);
+        if fallback.is_some_and(|fallback| fallback.stands_in_for(status)) {
             return Err(Fault::UpstreamStatus);
         }
         self.context.received = answer.upload.moved;
         self.stick(upstream, &answer.ask);
-        if self.scratch.response.status == StatusCode::SWITCHING_PROTOCOLS {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
             return Box::pin(self.switch(peer, timer, &mut answer.lease)).await;
         }
         let outcome = self.relay(peer, timer, route, answer).await;
@@ -203,10 +205,11 @@ impl<'f, 'x> Forwarding<'f, 'x> {
         }
     }
 
-    /// Leaves to another upstream what may still be sent there.
+    /// Leaves behind what may still be sent to another upstream, and whether this one may have acted on it.
     fn leave(&mut self) {
         self.exchange.context.repeatable = self.may_repeat();
         self.exchange.context.replay = self.replay.take();
+        self.exchange.context.risked |= self.risked;
     }
 
     /// What policies may know of the request.
@@ -234,8 +237,11 @@ impl<'f, 'x> Forwarding<'f, 'x> {
         harmless && there && self.exchange.context.upgrade.is_none()
     }
 
-    /// Whether the client has reset its connection or stream: then nobody waits for an answer.
+    /// Whether the client has reset its connection or stream: then nobody waits for an answer, unless that is kept.
     fn client_left(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.exchange.context.claim.is_some() {
+            return false;
+        }
         let left = self.peer.poll_lost(cx);
         self.needless |= left;
         left

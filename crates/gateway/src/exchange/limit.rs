@@ -90,18 +90,18 @@ async fn wait(peer: &mut Peer, timer: &mut Timer, moment: Moment, held: Held<'_>
 }
 
 /// What keys are made of.
-struct Subject<'s> {
-    fields: &'s Fields,
-    method: &'s Method,
-    host: &'s str,
-    path: &'s [u8],
+pub(super) struct Subject<'s> {
+    pub(super) fields: &'s Fields,
+    pub(super) method: &'s Method,
+    pub(super) host: &'s str,
+    pub(super) path: &'s [u8],
     /// Empty where no route answers.
-    route: &'s str,
-    client: IpAddr,
+    pub(super) route: &'s str,
+    pub(super) client: IpAddr,
 }
 
 impl Subject<'_> {
-    fn write(&self, by: &[KeyPart], key: &mut String) {
+    pub(super) fn write(&self, by: &[KeyPart], key: &mut String) {
         for (position, part) in by.iter().enumerate() {
             if position > 0 {
                 key.push(BETWEEN);

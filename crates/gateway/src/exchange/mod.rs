@@ -13,7 +13,9 @@ mod finish;
 mod forward;
 mod head;
 mod hygiene;
+mod idempotency;
 mod identity;
+mod intake;
 mod limit;
 mod pump;
 mod relay;
@@ -106,7 +108,10 @@ impl Exchange<'_> {
                 self.prepare_redirect(redirect);
                 Ok(Box::pin(self.send_own(peer, timer, b"")).await)
             }
-            Action::Forward(upstream) => self.forward_or_fall_back(peer, timer, &local, route, *upstream).await,
+            Action::Forward(upstream) => match &route.guard {
+                None => self.forward_or_fall_back(peer, timer, &local, route, *upstream).await,
+                Some(guard) => Box::pin(self.guarded(peer, timer, &local, route, *upstream, guard)).await,
+            },
         }
     }
 

@@ -32,8 +32,13 @@ impl Exchange<'_> {
         answer: &mut Answer,
     ) -> Result<Outcome, Fault> {
         let Answer { lease, upload, .. } = answer;
-        let keep = self.begin_relay(peer, lease)?;
-        let mut download = Pump::new(None, timer.now());
+        let (length, keep) = self.clean_head(lease)?;
+        let kept = match self.context.claim {
+            None => None,
+            Some(_) => Box::pin(self.keep_answer(peer, timer, route, lease, upload, length)).await?,
+        };
+        self.begin_relay(peer, length);
+        let mut download = Pump::new(None, timer.now()).replaying(kept);
         let end = self.run(peer, timer, route, lease, upload, &mut download).await;
         self.context.received = upload.moved;
         self.context.sent = download.moved;
@@ -52,9 +57,9 @@ impl Exchange<'_> {
         })
     }
 
-    /// Checks and cleans the response head and begins to send it. Returns whether the upstream's
-    /// connection can carry another exchange after this one.
-    fn begin_relay(&mut self, peer: &mut Peer, lease: &mut Lease) -> Result<bool, Fault> {
+    /// Checks and cleans the response head. Returns how long the body is, and whether the upstream's connection can carry
+    /// another exchange after this one.
+    fn clean_head(&mut self, lease: &mut Lease) -> Result<(BodyLength, bool), Fault> {
         let method = &self.scratch.request.method;
         let head = &mut self.scratch.response;
         let upstream = lease.peer().map_err(|_| Fault::UpstreamClosed)?;
@@ -72,14 +77,20 @@ impl Exchange<'_> {
             length = BodyLength::None;
         }
         hygiene::remove_connection_fields(&mut head.fields);
-        // What the client sent behind a refused upgrade is nobody's message.
-        self.context.close |= self.context.upgrade.is_some();
         // What HEAD and 304 say of a length is information about another answer; 204 has none
         // (RFC 9110 §8.6). Everywhere else the length is written where the body is framed.
         if !bodiless || head.status == StatusCode::NO_CONTENT {
             head.fields.remove(Known::ContentLength);
         }
+        Ok((length, keep))
+    }
+
+    /// Begins to send the head.
+    fn begin_relay(&mut self, peer: &mut Peer, length: BodyLength) {
+        // What the client sent behind a refused upgrade is nobody's message.
+        self.context.close |= self.context.upgrade.is_some();
         self.add_response_fields();
+        let bodiless = has_no_body(self.scratch.response.status, &self.scratch.request.method);
         let old = self.scratch.request.version == Version::Http10;
         let length = match length {
             BodyLength::Chunked | BodyLength::UntilClose if old => BodyLength::UntilClose,
@@ -88,7 +99,6 @@ impl Exchange<'_> {
         };
         // A client that is gone is noticed when the head is flushed.
         let _ = peer.start_response(&self.scratch.response, length, bodiless, self.context.close);
-        Ok(keep)
     }
 
     async fn run(

@@ -36,6 +36,19 @@ impl Replay {
         Self { bytes: Vec::new(), limit, state: State::Reading }
     }
 
+    /// What is kept.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The trailers, where all of it is kept.
+    pub(super) fn trailers(&self) -> Option<&Fields> {
+        match &self.state {
+            State::Whole(trailers) => trailers.as_ref(),
+            State::Reading | State::Lost => None,
+        }
+    }
+
     /// What follows after so many bytes.
     pub(super) fn next(&self, position: u64) -> Next<'_> {
         let rest = usize::try_from(position).ok().and_then(|position| self.bytes.get(position..));

@@ -17,7 +17,7 @@ pub(crate) use answer::Answer;
 pub(crate) use key::{Id, read};
 pub(crate) use store::Ending;
 
-use crate::config::plan::KeyBounds;
+use crate::config::plan::{Idempotency, KeyBounds};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use store::{Claimed, Store};
@@ -48,6 +48,13 @@ pub enum KeyFault {
 /// The keys of one route, for as long as the route keeps its name.
 #[derive(Debug, Default)]
 pub(crate) struct Keys(Mutex<Store>);
+
+/// A route's guard.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    pub(crate) options: Idempotency,
+    pub(crate) keys: Arc<Keys>,
+}
 
 /// What is to be done with a request.
 #[derive(Debug)]

@@ -54,6 +54,59 @@ impl CodeClass {
     }
 }
 
+/// What came of a request with an idempotency key: of a first one, or of a later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyResult {
+    /// A first one, whose answer was kept.
+    Kept,
+    /// A first one, whose answer was not kept.
+    NotKept,
+    /// A first one that surely had no effect.
+    Released,
+    /// A first one whose answer was lost.
+    Unknown,
+    /// It was answered with what was kept.
+    Replayed,
+    /// The first one had not ended.
+    UnderWay,
+    /// The key was used for another request.
+    Reused,
+    /// The first one's answer was not kept, or lost.
+    Refused,
+    /// There was no place for its key.
+    Full,
+}
+
+impl KeyResult {
+    /// All results, in the order of their numbers.
+    pub const ALL: [Self; 9] = [
+        Self::Kept,
+        Self::NotKept,
+        Self::Released,
+        Self::Unknown,
+        Self::Replayed,
+        Self::UnderWay,
+        Self::Reused,
+        Self::Refused,
+        Self::Full,
+    ];
+
+    /// The value of the label `result`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::NotKept => "not_kept",
+            Self::Released => "released",
+            Self::Unknown => "unknown",
+            Self::Replayed => "replayed",
+            Self::UnderWay => "under_way",
+            Self::Reused => "reused",
+            Self::Refused => "refused",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// Series about routes.
 #[derive(Debug)]
 pub enum Route {}
@@ -85,6 +138,7 @@ pub struct RouteStripe {
     durations: [Histogram; CodeClass::ALL.len()],
     request_bytes: Counter,
     response_bytes: Counter,
+    keys: [Counter; KeyResult::ALL.len()],
 }
 
 impl RouteMeter {
@@ -99,6 +153,11 @@ impl RouteMeter {
     #[inline]
     pub fn aborted(&self, elapsed: Duration, request_bytes: u64, response_bytes: u64) {
         self.record(CodeClass::Aborted, elapsed, request_bytes, response_bytes);
+    }
+
+    /// Counts what came of a request with an idempotency key.
+    pub fn key(&self, result: KeyResult) {
+        self.stripe().keys[result as usize].add(1);
     }
 
     #[inline]
@@ -118,12 +177,18 @@ pub struct RouteTotals {
     pub request_bytes: u64,
     /// Bytes of response bodies.
     pub response_bytes: u64,
+    keys: [u64; KeyResult::ALL.len()],
 }
 
 impl RouteTotals {
     /// How long requests of one class took; its count is the number of those requests.
     pub fn durations(&self, class: CodeClass) -> &HistogramTotals {
         &self.durations[class as usize]
+    }
+
+    /// Requests with an idempotency key, by what came of them.
+    pub fn keys(&self) -> impl Iterator<Item = (KeyResult, u64)> {
+        KeyResult::ALL.into_iter().zip(self.keys)
     }
 
     /// How many requests there were in all.
@@ -139,6 +204,9 @@ impl RouteSeries {
         for stripe in self.stripes() {
             for (total, share) in totals.durations.iter_mut().zip(&stripe.durations) {
                 total.add(share);
+            }
+            for (total, share) in totals.keys.iter_mut().zip(&stripe.keys) {
+                *total = total.wrapping_add(share.read());
             }
             totals.request_bytes = totals.request_bytes.wrapping_add(stripe.request_bytes.read());
             totals.response_bytes = totals.response_bytes.wrapping_add(stripe.response_bytes.read());

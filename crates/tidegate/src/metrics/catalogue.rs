@@ -91,6 +91,8 @@ catalogue! {
         "Bytes of request bodies, as relayed.";
     RESPONSE_BODY = Counter "response_body" BYTES, ["route", "upstream"],
         "Bytes of response bodies, as relayed.";
+    IDEMPOTENT_REQUESTS = Counter "idempotent_requests" None, ["route", "upstream", "result"],
+        "Requests with an idempotency key: first ones by what became of the key (kept, not_kept, released, unknown), later ones by their answer (replayed, under_way, reused, refused), and those without a place (full).";
 
     UPSTREAM_REQUESTS = Counter "upstream_requests" None, ["upstream", "code_class"],
         "Answers from an upstream, by status class; each attempt counts.";

@@ -116,6 +116,12 @@ fn routes(encoder: &mut DescriptorEncoder<'_>, all: &Read<&RouteLabels, RouteTot
     for (labels, totals) in all {
         family.counter([&labels.route, &labels.upstream], totals.response_bytes)?;
     }
+    let mut family = open(encoder, &catalogue::IDEMPOTENT_REQUESTS)?;
+    for (labels, totals) in all.iter().filter(|(_, totals)| totals.keys().any(|(_, count)| count > 0)) {
+        for (result, count) in totals.keys() {
+            family.counter([&labels.route, &labels.upstream, result.as_str()], count)?;
+        }
+    }
     Ok(())
 }
 

@@ -63,7 +63,7 @@ mod tests {
     use prometheus_client::metrics::MetricType;
     use tidegate_gateway::config::check;
     use tidegate_gateway::snapshot::Snapshot;
-    use tidegate_gateway::stats::{Failure, Protocol};
+    use tidegate_gateway::stats::{Failure, KeyResult, Protocol};
     use tidegate_prometheus::Kind;
     use tidegate_resilience::Environment;
 
@@ -78,6 +78,7 @@ mod tests {
         let route = registry.route("users", Some("app")).meter(0);
         route.finished(200, Duration::from_millis(3), 10, 2_000);
         route.finished(503, Duration::from_secs(90), 0, 100);
+        route.key(KeyResult::Replayed);
         registry.route("users", Some("app")).meter(1).finished(200, Duration::from_millis(2), 0, 0);
         let upstream = registry.upstream("app").meter(1);
         upstream.answered(200, Duration::from_micros(400));
@@ -170,6 +171,8 @@ mod tests {
             r#"tidegate_request_duration_seconds_bucket{le="60.0",route="users",upstream="app",code_class="5xx"} 0"#,
             r#"tidegate_request_duration_seconds_bucket{le="+Inf",route="users",upstream="app",code_class="5xx"} 1"#,
             r#"tidegate_response_body_bytes_total{route="users",upstream="app"} 2100"#,
+            r#"tidegate_idempotent_requests_total{route="users",upstream="app",result="replayed"} 1"#,
+            r#"tidegate_idempotent_requests_total{route="users",upstream="app",result="kept"} 0"#,
             r#"tidegate_upstream_failures_total{upstream="app",kind="reset"} 1"#,
             r#"tidegate_upstream_requests_in_flight{upstream="app"} 1"#,
             r#"tidegate_listener_requests_total{listener="127.0.0.1:8080",protocol="h2"} 1"#,

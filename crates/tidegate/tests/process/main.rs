@@ -16,6 +16,7 @@ mod health;
 mod http2;
 mod http2_faults;
 mod hygiene;
+mod idempotency;
 mod isolation;
 mod load;
 mod mutations;

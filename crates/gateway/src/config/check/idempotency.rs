@@ -35,10 +35,7 @@ pub(super) fn guards(document: &Document, routes: &mut [Route], found: &mut Find
 }
 
 /// The guards of a list, each with its place.
-fn written<'d>(
-    list: &'d [Filter],
-    at: DocumentPath,
-) -> impl Iterator<Item = (DocumentPath, &'d document::Idempotency)> {
+fn written(list: &[Filter], at: DocumentPath) -> impl Iterator<Item = (DocumentPath, &document::Idempotency)> {
     let filters = list.iter().enumerate();
     filters.filter_map(move |(index, filter)| Some((at.index(index).key("idempotency"), filter.idempotency()?)))
 }

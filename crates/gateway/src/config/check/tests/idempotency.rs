@@ -6,7 +6,7 @@ use super::*;
 use crate::config::plan::KeyPart;
 
 /// A route with these guards.
-fn guarded(guards: Value) -> Value {
+fn guarded(guards: &Value) -> Value {
     let filters: Vec<_> =
         guards.as_array().into_iter().flatten().map(|guard| json!({ "idempotency": guard })).collect();
     json!({ "routes": [{ "upstream": "app", "filters": filters }] })
@@ -14,7 +14,7 @@ fn guarded(guards: Value) -> Value {
 
 #[test]
 fn a_guard_has_the_defaults_that_are_documented() {
-    let plan = checked(guarded(json!([{ "by": ["header:authorization"] }]))).plan;
+    let plan = checked(guarded(&json!([{ "by": ["header:authorization"] }]))).plan;
     let guard = plan.routes[0].idempotency.as_ref().expect("it is there");
     assert_eq!(guard.by, [KeyPart::Header(HeaderName::from_static("authorization"))]);
     assert_eq!(guard.methods, [Method::POST, Method::PATCH]);
@@ -71,11 +71,11 @@ fn every_mistake_has_its_place() {
             "max_answer: is more than half of `max_memory`, which is 1MiB",
         ),
     ] {
-        assert_eq!(errors(guarded(json!([guard]))), [format!("{at}.{expected}")]);
+        assert_eq!(errors(guarded(&json!([guard]))), [format!("{at}.{expected}")]);
     }
     let guard = json!({ "by": ["path"] });
     assert_eq!(
-        errors(guarded(json!([guard, guard]))),
+        errors(guarded(&json!([guard, guard]))),
         ["routes[0].filters[1].idempotency: is the second of this route: a key is looked up once"]
     );
 }
