@@ -70,6 +70,7 @@ impl Id {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn of(values: &[&[u8]]) -> Result<Option<Vec<u8>>, KeyFault> {
         let mut fields = Fields::default();
@@ -124,6 +125,21 @@ mod tests {
         assert_eq!(of(&[&[&longest[..], b"x"].concat()]), Err(KeyFault::Malformed));
         let quoted = [b"\"", &longest[..], b"\""].concat();
         assert_eq!(of(&[&quoted]), Ok(Some(longest)));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_can_be_said_can_be_quoted(key in "[ -~]{1,255}") {
+            let quoted = format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""));
+            prop_assert_eq!(parse(quoted.as_bytes()), Some(key.into_bytes()));
+        }
+
+        #[test]
+        fn no_bytes_break_it(value in prop::collection::vec(any::<u8>(), 0..300)) {
+            if let Some(key) = parse(&value) {
+                prop_assert!((1..=MOST).contains(&key.len()) && key.iter().all(|byte| (b' '..=b'~').contains(byte)));
+            }
+        }
     }
 
     #[test]

@@ -51,7 +51,8 @@ const FILTERS: &str = "
 ## Filters
 
 What a request has to pass before anything is done for it. A filter is written as a map with one key: its kind. `filters`
-of a listener and of a route are lists of such maps. [Rate limits](rate-limits.md) has examples.
+of a listener and of a route are lists of such maps. [Rate limits](rate-limits.md) and
+[Idempotency keys](idempotency.md) have examples.
 
 | kind | value | meaning |
 |---|---|---|";

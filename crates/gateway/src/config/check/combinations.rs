@@ -24,6 +24,7 @@ pub(super) fn warn(document: &Document, plan: &Plan, found: &mut Findings) {
     for (index, (written, route)) in document.routes.iter().zip(&plan.routes).enumerate() {
         if let Some(forwarding) = Forwarding::of(document, plan, written, route, index) {
             forwarding.never_twice(found);
+            forwarding.twice_under_one_key(found);
             forwarding.out_of_time(found);
             forwarding.too_often(found);
         }
@@ -92,6 +93,19 @@ impl<'p> Forwarding<'p> {
     fn repeats(&self) -> bool {
         let methods = &self.route.matches.methods;
         self.route.idempotent || methods.is_empty() || methods.iter().any(http::Method::is_idempotent)
+    }
+
+    /// A guard that has requests sent once, where the route lets policies send them twice.
+    fn twice_under_one_key(&self, found: &mut Findings) {
+        let guarded = self.route.idempotency.as_ref();
+        let Some(method) = guarded.and_then(|guard| guard.methods.iter().find(|method| !method.is_idempotent())) else {
+            return;
+        };
+        if self.route.idempotent {
+            let message = format!("lets policies send a {method} twice, which `idempotency` has sent once");
+            let help = "leave one of the two out, unless the service recognises a second copy by its key".to_owned();
+            found.warn(Problem { help: Some(help), ..Problem::new(self.at.key("idempotent"), message) });
+        }
     }
 
     /// Policies that send again what may not be sent twice.

@@ -123,13 +123,17 @@ fn write_parts(f: &mut fmt::Formatter<'_>, by: &[KeyPart]) -> fmt::Result {
 /// In one line, for people.
 impl fmt::Display for Idempotency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { by, methods, required, max_body, max_answer, bounds, .. } = self;
+        let Self { by, methods, required, max_body, max_answer, release, bounds } = self;
         for (position, method) in methods.iter().enumerate() {
             write!(f, "{}{method}", if position == 0 { "" } else { ", " })?;
         }
         write!(f, " with {} `Idempotency-Key`", if *required { "a required" } else { "an" })?;
         write_parts(f, by)?;
         write!(f, "; bodies up to {max_body} bytes, answers up to {max_answer} bytes kept for {:?}", bounds.keep)?;
-        write!(f, ", at most {} keys in {} bytes", bounds.max_keys, bounds.max_memory)
+        write!(f, ", at most {} keys in {} bytes", bounds.max_keys, bounds.max_memory)?;
+        for (position, statuses) in release.iter().enumerate() {
+            write!(f, "{}{statuses}", if position == 0 { "; free again after " } else { ", " })?;
+        }
+        Ok(())
     }
 }

@@ -72,6 +72,25 @@ fn an_answer_that_is_lost_is_not_asked_for_again() {
 }
 
 #[test]
+fn an_answer_that_is_late_is_lost() {
+    for (bound, code) in [
+        ("timeouts: { response: 100ms }", "SVC_006"),
+        ("protect: [ { timeout: { total: 100ms } } ]", "SVC_007"),
+        ("protect: [ { timeout: { attempt: 100ms } } ]", "SVC_006"),
+    ] {
+        let recorder = super::scripted(vec![Step::AwaitClose]);
+        let config = super::rig::config(recorder.address(), "");
+        let gateway = Gateway::start(BINARY, &config.replace("endpoints:", &format!("{bound}, endpoints:")));
+        let ask = |request: &str| RawClient::connect(gateway.address(0)).exchange(request);
+        check_fault(&ask(&post("/orders", "k1", "a=1")), 504, code);
+        check_fault(&ask(&post("/orders", "k1", "a=1")), 409, "KEY_006");
+        assert_eq!(recorder.requests().len(), 1, "{bound}");
+        let ended = gateway.terminate();
+        assert!(ended.status.success() && !ended.log.contains("panicked"), "{}", ended.log);
+    }
+}
+
+#[test]
 fn a_request_that_was_never_sent_leaves_its_key() {
     let port = RefusingPort::reserve();
     let config = super::rig::config(port.address(), "");

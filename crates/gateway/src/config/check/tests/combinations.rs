@@ -54,6 +54,20 @@ fn what_sends_again_what_may_not_be_sent_twice() {
 }
 
 #[test]
+fn what_is_guarded_and_may_be_sent_twice() {
+    let guarded = |idempotent: bool, methods: &[&str]| {
+        let guard = json!({ "idempotency": { "by": ["path"], "methods": methods } });
+        of(&json!({}), &json!({ "idempotent": idempotent, "filters": [guard] }))
+    };
+    assert_eq!(
+        guarded(true, &["PUT", "POST"]),
+        ["routes[0].idempotent: lets policies send a POST twice, which `idempotency` has sent once"]
+    );
+    assert_eq!(guarded(false, &["POST"]), [""; 0]);
+    assert_eq!(guarded(true, &["PUT"]), [""; 0]);
+}
+
+#[test]
 fn attempts_that_do_not_fit_into_the_time() {
     let retry = |response: &str| json!({ "protect": [{ "retry": {} }], "timeouts": { "response": response } });
     let total = |total: &str| json!({ "timeouts": { "total": total } });

@@ -30,7 +30,7 @@ fn a_guard_has_the_defaults_that_are_documented() {
     assert_eq!(
         guard.to_string(),
         "POST, PATCH with an `Idempotency-Key` by header:authorization; bodies up to 65536 bytes, \
-         answers up to 65536 bytes kept for 86400s, at most 100000 keys in 67108864 bytes"
+         answers up to 65536 bytes kept for 86400s, at most 100000 keys in 67108864 bytes; free again after 401, 403, 408, 425, 429, 503"
     );
 }
 
