@@ -38,7 +38,8 @@ pub(crate) struct Worker {
     scratches: RefCell<Vec<Box<Scratch>>>,
     /// A moment, and how long after the Unix epoch it was.
     synchronised: Cell<(Instant, Duration)>,
-    date: RefCell<(u64, String)>,
+    /// The date as it is written, and until when.
+    date: RefCell<(Instant, String)>,
     random: RefCell<fastrand::Rng>,
     access_log: RefCell<Option<AccessLog>>,
     recent: Writer,
@@ -75,12 +76,13 @@ pub(crate) struct Door {
 
 impl Worker {
     pub(crate) fn new(id: usize, snapshot: Arc<Snapshot>, access_log: Option<AccessLog>, recent: Writer) -> Self {
+        let now = Instant::now();
         Self {
             id,
             local: RefCell::new(Rc::new(Local::build(id, snapshot, None))),
             scratches: RefCell::default(),
-            synchronised: Cell::new((Instant::now(), Duration::ZERO)),
-            date: RefCell::new((0, String::new())),
+            synchronised: Cell::new((now, Duration::ZERO)),
+            date: RefCell::new((now, String::new())),
             access_log: RefCell::new(access_log),
             recent,
             random: RefCell::new(fastrand::Rng::new()),
@@ -135,11 +137,11 @@ impl Worker {
 
     /// Writes the date as RFC 9110 §5.6.7 has it; it is formatted once a second.
     pub(crate) fn write_date(&self, now: Instant, out: &mut Vec<u8>) {
-        let wall = self.wall_clock(now);
-        let second = wall.as_secs();
         let mut date = self.date.borrow_mut();
-        if date.0 != second {
-            *date = (second, httpdate::fmt_http_date(UNIX_EPOCH + wall));
+        if now >= date.0 || date.1.is_empty() {
+            let wall = self.wall_clock(now);
+            let rest = Duration::from_secs(1).saturating_sub(Duration::from_nanos(wall.subsec_nanos().into()));
+            *date = (now + rest, httpdate::fmt_http_date(UNIX_EPOCH + wall));
         }
         out.extend_from_slice(date.1.as_bytes());
     }

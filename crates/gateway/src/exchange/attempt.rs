@@ -15,7 +15,7 @@ use crate::upstream::{Lease, LeaseError};
 use http::StatusCode;
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::mem::{replace, swap, take};
+use std::mem::{replace, take};
 use std::task::{Context, Poll};
 use std::time::Instant;
 use tidegate_resilience::{Outcome, Verdict};
@@ -71,7 +71,8 @@ struct Running<'a, 'f, 'x, 'w> {
     way: Way<'w>,
     ask: Ask,
     lease: Option<Lease>,
-    head: Box<ResponseHead>,
+    /// What its response head is read into; the answer takes it away.
+    head: Option<Box<ResponseHead>>,
     upload: Pump,
     began: Instant,
     /// When all of the request was sent.
@@ -93,7 +94,7 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         *shared.answer = None;
         let now = shared.timer.now();
         let ask = Ask { tried: shared.tried, ..Ask::new(shared.key, now) };
-        let head = shared.exchange.scratch.spare.take().unwrap_or_default();
+        let head = Some(shared.exchange.scratch.spare.take().unwrap_or_default());
         let upload = shared.upload();
         let trail = Trail::new(shared.exchange.context.started, way.place);
         drop(shared);
@@ -192,7 +193,9 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
     /// Moves the request body while waiting for the response head.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
         let shared = &mut *self.forwarding.borrow_mut();
-        let Some(lease) = &mut self.lease else { return Poll::Ready(Err(Fault::UpstreamClosed.into())) };
+        let (Some(lease), Some(head)) = (&mut self.lease, &mut self.head) else {
+            return Poll::Ready(Err(Fault::UpstreamClosed.into()));
+        };
         let upstream = lease.peer().map_err(|_| Fault::UpstreamClosed)?;
         let now = shared.timer.now();
         if !self.upload.is_over() {
@@ -207,20 +210,20 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         if self.upload.is_over() && self.sent.is_none() {
             self.sent = Some(now);
         }
-        while let Poll::Ready(result) = read_head(cx, upstream, &mut self.head) {
+        while let Poll::Ready(result) = read_head(cx, upstream, head) {
             result?;
-            if self.head.status == StatusCode::SWITCHING_PROTOCOLS {
+            if head.status == StatusCode::SWITCHING_PROTOCOLS {
                 let asked = shared.exchange.context.upgrade.is_some();
                 return Poll::Ready(if asked { Ok(()) } else { Err(Fault::UpstreamProtocol.into()) });
             }
-            if !self.head.is_interim() {
+            if !head.is_interim() {
                 return Poll::Ready(Ok(()));
             }
             self.interim += 1;
             if self.interim > INTERIM {
                 return Poll::Ready(Err(Fault::UpstreamProtocol.into()));
             }
-            pass_interim(shared.peer, &mut self.head, shared.exchange.scratch.request.version);
+            pass_interim(shared.peer, head, shared.exchange.scratch.request.version);
         }
         // Interim answers wait in the client's buffer; the rest of them follows with the answer.
         let _ = shared.peer.poll_flush(cx);
@@ -245,26 +248,28 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
     /// The response head is there.
     fn answered(&mut self) -> Result<Verdict, Lost> {
         self.asked = false;
-        let Some(mut lease) = self.lease.take() else { return Err(Fault::UpstreamClosed.into()) };
+        let (Some(mut lease), Some(head)) = (self.lease.take(), self.head.take()) else {
+            return Err(Fault::UpstreamClosed.into());
+        };
         let mut shared = self.forwarding.borrow_mut();
         let now = shared.timer.now();
         let elapsed = now - self.began;
         shared.needless = true;
-        self.trail.ended(Ok(self.head.status), now);
+        self.trail.ended(Ok(head.status), now);
         shared.note(&self.upload, true);
         shared.exchange.context.now = now;
         shared.exchange.context.to_head = Some(elapsed);
         let upstream = self.way.upstream;
-        let status = self.head.status.as_u16();
+        let status = head.status.as_u16();
         upstream.meter.answered(status, elapsed);
         lease.pool().witness().answered(status);
         upstream.observe(&self.ask, elapsed, now);
         let upload = replace(&mut self.upload, Pump::new(None, now));
-        let verdict = of_answer(&self.head);
+        let verdict = of_answer(&head);
         lease.complete(verdict.outcome);
         shared.partial = verdict != Verdict::SUCCESS && self.is_partial();
         *shared.answer = Some(Answer { lease, upload, ask: self.ask });
-        swap(&mut shared.exchange.scratch.response, &mut self.head);
+        self.head = Some(replace(&mut shared.exchange.scratch.response, head));
         Ok(verdict)
     }
 
@@ -352,7 +357,7 @@ impl Drop for Running<'_, '_, '_, '_> {
     fn drop(&mut self) {
         let mut shared = self.forwarding.borrow_mut();
         shared.active -= 1;
-        shared.exchange.scratch.spare = Some(take(&mut self.head));
+        shared.exchange.scratch.spare = self.head.take();
         let asked = take(&mut self.asked);
         // A policy has given it up: the endpoint was too slow, unless nobody needs the answer any more.
         let late = asked && !shared.needless && self.sent.is_some();

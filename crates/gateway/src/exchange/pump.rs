@@ -145,8 +145,11 @@ impl Pump {
         if self.is_over() {
             return Poll::Ready(Ok(()));
         }
-        self.waited[self.waits as usize] += now.saturating_duration_since(self.polled);
-        self.polled = now;
+        // One that never has to wait asks no differences of times.
+        if now != self.polled {
+            self.waited[self.waits as usize] += now.saturating_duration_since(self.polled);
+            self.polled = now;
+        }
         let before = self.moved;
         let result = self.turn(cx, source, sink, clean);
         if self.moved != before || self.state == State::Done {

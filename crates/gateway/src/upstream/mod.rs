@@ -169,7 +169,7 @@ impl Upstream {
     /// Learns how long the chosen endpoint took until it began to answer, where the balance asks for that.
     pub(crate) fn observe(&self, ask: &Ask, latency: Duration, now: Instant) {
         if let Some(index) = ask.chosen
-            && self.plan.balance == plan::Balance::PeakEwma
+            && matches!(self.plan.balance, plan::Balance::PeakEwma)
         {
             self.pools[index].latency().observe(latency, now);
         }
