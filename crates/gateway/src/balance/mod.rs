@@ -19,6 +19,7 @@ mod turns;
 mod two_choices;
 
 use crate::config::plan;
+use crate::recent::PassedOver;
 use field::{Field, Member};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,12 +49,14 @@ pub(crate) struct Ask {
     pub(crate) tried: u64,
     /// The endpoint that was chosen last; `None` where none was left.
     pub(crate) chosen: Option<usize>,
+    /// What that choice passed over, where it was counted.
+    pub(crate) passed_over: Option<PassedOver>,
     pub(crate) now: Instant,
 }
 
 impl Ask {
     pub(crate) fn new(key: Option<u64>, now: Instant) -> Self {
-        Self { key, tried: 0, chosen: None, now }
+        Self { key, tried: 0, chosen: None, passed_over: None, now }
     }
 
     /// Remembers that an endpoint was tried. Beyond 64 endpoints one bit stands for several: then one
@@ -69,7 +72,8 @@ impl Ask {
         }
     }
 
-    fn has_tried(&self, index: usize) -> bool {
+    /// Whether an endpoint was tried, as far as that is known.
+    pub(crate) fn has_tried(&self, index: usize) -> bool {
         self.tried >> (index % 64) & 1 == 1
     }
 }

@@ -9,7 +9,7 @@ use crate::balance::Ask;
 use crate::config::plan::HostField;
 use crate::fault::Fault;
 use crate::path::TargetFault;
-use crate::recent::Trail;
+use crate::recent::{Decision, Trail};
 use crate::timer::{after, nearer};
 use crate::upstream::{Lease, LeaseError};
 use http::StatusCode;
@@ -141,6 +141,7 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
             Err(error) => {
                 if let LeaseError::Open(rejection) = &error {
                     self.forwarding.borrow_mut().exchange.context.retry_after = rejection.retry_after();
+                    self.trail.decided(Decision::from(rejection));
                 }
                 error.fault()
             }
@@ -163,7 +164,7 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         let (context, head) = (&mut shared.exchange.context, &mut shared.exchange.scratch.request);
         context.attempts += 1;
         if let Some(endpoint) = self.ask.chosen {
-            self.trail.begin(endpoint, lease.reused, shared.timer.now());
+            self.trail.begin(endpoint, self.ask.passed_over, lease.reused, shared.timer.now());
         }
         let http2 = lease.is_http2();
         context.converses = http2 && matches!(shared.peer, Peer::H2(_)) && is_grpc(&head.fields);

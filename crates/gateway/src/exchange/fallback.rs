@@ -4,10 +4,12 @@ use super::forward::Way;
 use super::{Exchange, Outcome};
 use crate::config::plan::{Action, Fallback};
 use crate::fault::Fault;
+use crate::recent::{Decision, StandIn};
 use crate::snapshot::Route;
 use crate::timer::Timer;
 use crate::worker::Local;
 use http::StatusCode;
+use std::sync::Arc;
 use tidegate_wire::name::Known;
 use tidegate_wire::peer::Peer;
 
@@ -51,6 +53,7 @@ impl Exchange<'_> {
     ) -> Result<Outcome, Fault> {
         match &fallback.action {
             Action::Respond(respond) => {
+                self.context.trail.decided(Decision::FellBack(StandIn::Answer));
                 // The record says why.
                 self.context.fault = Some(fault);
                 // What is written in the configuration is no answer to be kept.
@@ -59,6 +62,8 @@ impl Exchange<'_> {
                 Ok(self.send_own(peer, timer, &respond.body).await)
             }
             Action::Forward(other) if self.context.repeatable => {
+                let name = Arc::clone(&local.upstreams[*other].plan.name);
+                self.context.trail.decided(Decision::FellBack(StandIn::Upstream(name)));
                 let protection = local.upstream_protection(*other);
                 let way = Way { route, upstream: &local.upstreams[*other], place: *other, protection, fallback: None };
                 self.forward(peer, timer, way).await

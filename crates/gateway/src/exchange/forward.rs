@@ -12,6 +12,7 @@ use super::{Exchange, Outcome};
 use crate::config::plan::{Action, Fallback};
 use crate::fault::Fault;
 use crate::protection::Protection;
+use crate::recent::Decision;
 use crate::snapshot::Route;
 use crate::stats::Failure;
 use crate::timer::Timer;
@@ -250,6 +251,7 @@ impl<'f, 'x> Forwarding<'f, 'x> {
     /// A policy has said no, or put an end to it.
     fn refused(&mut self, rejection: &Rejection) -> Fault {
         self.exchange.context.retry_after = rejection.retry_after();
+        self.exchange.context.trail.decided(Decision::from(rejection));
         match rejection.code() {
             Code::AttemptTimeout => Fault::UpstreamTimeout,
             Code::TotalTimeout | Code::DeadlinePassed => Fault::TotalTimeout,

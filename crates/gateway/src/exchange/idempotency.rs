@@ -13,6 +13,7 @@ use super::replay::Replay;
 use super::{Exchange, Outcome, hygiene};
 use crate::fault::Fault;
 use crate::idempotency::{self, Answer, Ending, Guard, Id, KeyFault, REPLAYED, Turn};
+use crate::recent::Decision;
 use crate::snapshot::Route;
 use crate::stats::KeyResult;
 use crate::timer::{Timer, after, nearer};
@@ -132,6 +133,7 @@ impl Exchange<'_> {
     /// Answers with what was kept.
     async fn send_again(&mut self, peer: &mut Peer, timer: &mut Timer, answer: &Answer) -> Outcome {
         self.count_key(KeyResult::Replayed);
+        self.context.trail.decided(Decision::Replayed);
         let head = &mut self.scratch.response;
         head.clear();
         head.status = answer.status;

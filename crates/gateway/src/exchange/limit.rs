@@ -8,6 +8,7 @@ use super::affinity::cookie;
 use crate::config::plan::KeyPart;
 use crate::fault::Fault;
 use crate::rate_limit::{Ask, Held, LimitScratch, Turn, admit, push_number};
+use crate::recent::Decision;
 use crate::scratch::Scratch;
 use crate::timer::Timer;
 use crate::worker::Local;
@@ -54,9 +55,13 @@ impl Exchange<'_> {
         self.context.limited = true;
         match turn {
             Ok(Turn::Now) => Ok(()),
-            Ok(Turn::At(moment, held)) => Box::pin(wait(peer, timer, moment, held)).await,
+            Ok(Turn::At(moment, held)) => {
+                self.context.trail.decided(Decision::Waited(moment.since(now)));
+                Box::pin(wait(peer, timer, moment, held)).await
+            }
             Err(rejection) => {
                 self.context.retry_after = rejection.retry_after();
+                self.context.trail.decided(Decision::from(&rejection));
                 // What the client may have sent behind a request to change the protocol is nobody's message.
                 self.context.close |= self.context.upgrade.is_some();
                 Err(Fault::Protected(rejection.code()))

@@ -1,6 +1,8 @@
 //! What is shown of one exchange.
 
 use super::clipped::Clipped;
+use super::decisions::Decision;
+use super::trail::PassedOver;
 use crate::fault::Fault;
 use http::StatusCode;
 use std::net::{IpAddr, SocketAddr};
@@ -40,6 +42,8 @@ pub struct Entry {
     pub complete: bool,
     /// Why the gateway answered by itself or cut the answer.
     pub fault: Option<Fault>,
+    /// What was decided about it, besides the endpoints that it was sent to; at most eight decisions.
+    pub decisions: Vec<Decision>,
     /// Bytes of the request's body, as relayed.
     pub request_bytes: u64,
     /// Bytes of the answer's body, as relayed.
@@ -55,6 +59,11 @@ pub struct Entry {
 pub struct Attempt {
     /// The endpoint, as it is configured.
     pub endpoint: Arc<str>,
+    /// How many endpoints the upstream has.
+    pub endpoints: usize,
+    /// How many of them were passed over. Known where the choice met one that was not fit, and of every attempt after
+    /// the first: nobody counts while all goes well.
+    pub passed_over: Option<PassedOver>,
     /// Whether the connection had carried requests before.
     pub reused: bool,
     /// When the endpoint was chosen.

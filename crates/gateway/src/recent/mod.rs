@@ -8,6 +8,7 @@
 //! memory for an entry is taken when it is first used.
 
 mod clipped;
+mod decisions;
 mod entry;
 mod names;
 mod ring;
@@ -16,10 +17,12 @@ mod texts;
 mod trail;
 
 pub use clipped::Clipped;
+pub use decisions::{Decision, StandIn};
 pub use entry::{Attempt, Entry};
 pub(crate) use names::{Names, UpstreamNames};
 pub(crate) use ring::Writer;
 pub(crate) use slot::Ended;
+pub use trail::PassedOver;
 pub(crate) use trail::Trail;
 
 use ring::Ring;

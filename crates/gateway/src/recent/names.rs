@@ -38,6 +38,11 @@ impl Names {
         self.upstreams.get(place).map(|upstream| &upstream.name)
     }
 
+    /// How many endpoints an upstream has.
+    pub(crate) fn endpoints(&self, upstream: usize) -> usize {
+        self.upstreams.get(upstream).map_or(0, |upstream| upstream.endpoints.len())
+    }
+
     pub(crate) fn endpoint(&self, place: EndpointPlace) -> Option<&Arc<str>> {
         self.upstreams.get(place.upstream)?.endpoints.get(place.endpoint)
     }

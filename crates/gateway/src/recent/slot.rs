@@ -119,6 +119,7 @@ impl Slot {
             status: self.status,
             complete: self.complete,
             fault: self.fault,
+            decisions: self.trail.decisions().cloned().collect(),
             request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,
             attempts: self.trail.steps().map(|step| attempt(step, names)).collect(),
@@ -130,6 +131,8 @@ impl Slot {
 fn attempt(step: &Step, names: &Names) -> Attempt {
     Attempt {
         endpoint: names.endpoint(step.endpoint).cloned().unwrap_or_default(),
+        endpoints: names.endpoints(step.endpoint.upstream),
+        passed_over: step.passed_over,
         reused: step.reused,
         began: step.began,
         connected: step.connected,

@@ -19,7 +19,7 @@ fn record(writer: &Writer, second: u64) {
 /// The same, to the first route and the first endpoint of the first upstream of a configuration.
 fn record_in(writer: &Writer, second: u64, names: &Arc<Names>) {
     let mut trail = Trail::new(*START, 0);
-    trail.begin(0, false, *START);
+    trail.begin(0, None, false, *START);
     let id = second.to_string();
     let mut ended = Ended {
         began: *START,

@@ -1,4 +1,4 @@
-//! Which endpoints a request tried, one after the other, and how each attempt ended.
+//! Which endpoints a request tried, one after the other, and how each attempt ended; and what was decided about it.
 //!
 //! An attempt begins where a connection is waited for ([`Trail::connecting`]) or where one is at hand
 //! ([`Trail::begin`]), and ends with a response head or a fault ([`Trail::ended`]). What nobody ends stays open: the
@@ -7,6 +7,7 @@
 //! Bound: [`Trail::LIMIT`] attempts. Beyond, the last one takes the place of the one before it. The first attempt, which
 //! is the only one of most requests, needs no memory of its own.
 
+use super::decisions::{Decision, Decisions};
 use super::names::EndpointPlace;
 use crate::fault::Fault;
 use http::StatusCode;
@@ -21,12 +22,15 @@ pub(crate) struct Trail {
     first: Option<Step>,
     further: Vec<Step>,
     left_out: u32,
+    decisions: Decisions,
 }
 
 /// One attempt at one endpoint. Times count from the start of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) endpoint: EndpointPlace,
+    /// What the choice passed over, where that is known.
+    pub(crate) passed_over: Option<PassedOver>,
     /// Whether the connection had carried requests before.
     pub(crate) reused: bool,
     /// When the endpoint was chosen.
@@ -37,28 +41,38 @@ pub(crate) struct Step {
     pub(crate) ended: Option<(Duration, Result<StatusCode, Fault>)>,
 }
 
+/// How many endpoints of an upstream were no choice for an attempt; 255 stands for more, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PassedOver {
+    /// Those that were not tried, and not fit: unhealthy, ejected, draining, or with an open breaker.
+    pub unfit: u8,
+    /// Those that were tried before.
+    pub tried: u8,
+}
+
 impl Trail {
     /// How many attempts are kept.
     pub(crate) const LIMIT: usize = 8;
 
     /// The trail of a request that has tried nothing yet of this upstream.
     pub(crate) fn new(started: Instant, upstream: usize) -> Self {
-        Self { started, upstream, first: None, further: Vec::new(), left_out: 0 }
+        Self { started, upstream, first: None, further: Vec::new(), left_out: 0, decisions: Decisions::default() }
     }
 
     /// A connection to `endpoint` is waited for.
-    pub(crate) fn connecting(&mut self, endpoint: usize, now: Instant) {
+    pub(crate) fn connecting(&mut self, endpoint: usize, passed_over: Option<PassedOver>, now: Instant) {
         let began = self.since_start(now);
-        self.push(Step { endpoint: self.place(endpoint), reused: false, began, connected: None, ended: None });
+        let endpoint = self.place(endpoint);
+        self.push(Step { endpoint, passed_over, reused: false, began, connected: None, ended: None });
     }
 
     /// The request goes to `endpoint`, on a connection that was waited for or was at hand.
-    pub(crate) fn begin(&mut self, endpoint: usize, reused: bool, now: Instant) {
+    pub(crate) fn begin(&mut self, endpoint: usize, passed_over: Option<PassedOver>, reused: bool, now: Instant) {
         let began = self.since_start(now);
-        let connected = Some(began);
+        let (endpoint, connected) = (self.place(endpoint), Some(began));
         match self.open().filter(|step| step.connected.is_none()) {
             Some(step) => (step.connected, step.reused) = (connected, reused),
-            None => self.push(Step { endpoint: self.place(endpoint), reused, began, connected, ended: None }),
+            None => self.push(Step { endpoint, passed_over, reused, began, connected, ended: None }),
         }
     }
 
@@ -70,15 +84,26 @@ impl Trail {
         }
     }
 
-    /// The attempts of another trail, which is empty then, come after those of this one.
+    /// Something was decided about the request.
+    pub(crate) fn decided(&mut self, decision: Decision) {
+        self.decisions.push(decision);
+    }
+
+    /// What another trail has, which is empty then, comes after what this one has.
     pub(crate) fn follow(&mut self, other: &mut Self) {
         other.first.take().into_iter().chain(other.further.drain(..)).for_each(|step| self.push(step));
         self.left_out += std::mem::take(&mut other.left_out);
+        self.decisions.follow(&mut other.decisions);
     }
 
     /// The attempts that are kept, in their order.
     pub(crate) fn steps(&self) -> impl DoubleEndedIterator<Item = &Step> {
         self.first.iter().chain(&self.further)
+    }
+
+    /// What was decided, in its order.
+    pub(crate) fn decisions(&self) -> impl Iterator<Item = &Decision> {
+        self.decisions.iter()
     }
 
     /// How many attempts are missing before the last one.
@@ -129,10 +154,11 @@ mod tests {
     fn a_connection_at_hand_begins_an_attempt() {
         let start = Instant::now();
         let mut trail = Trail::new(start, 1);
-        trail.begin(2, true, start + MS);
+        trail.begin(2, None, true, start + MS);
         trail.ended(Ok(StatusCode::OK), start + 3 * MS);
         let expected = Step {
             endpoint: EndpointPlace { upstream: 1, endpoint: 2 },
+            passed_over: None,
             reused: true,
             began: MS,
             connected: Some(MS),
@@ -145,15 +171,17 @@ mod tests {
     fn a_wait_for_a_connection_is_part_of_its_attempt() {
         let start = Instant::now();
         let mut trail = Trail::new(start, 1);
-        trail.connecting(0, start);
+        trail.connecting(0, None, start);
         trail.ended(Err(Fault::Connect), start + MS);
-        trail.connecting(3, start + MS);
-        trail.begin(3, false, start + 2 * MS);
+        trail.connecting(3, Some(PassedOver { unfit: 2, tried: 1 }), start + MS);
+        trail.begin(3, None, false, start + 2 * MS);
         let attempts: Vec<_> = trail.steps().collect();
         assert_eq!(attempts.len(), 2);
         assert_eq!((attempts[0].connected, attempts[0].ended), (None, Some((MS, Err(Fault::Connect)))));
         assert_eq!((attempts[1].began, attempts[1].connected, attempts[1].ended), (MS, Some(2 * MS), None));
         assert_eq!(trail.endpoint(), Some(EndpointPlace { upstream: 1, endpoint: 3 }));
+        let passed_over: Vec<_> = attempts.iter().map(|attempt| attempt.passed_over).collect();
+        assert_eq!(passed_over, [None, Some(PassedOver { unfit: 2, tried: 1 })], "as it was when it was chosen");
     }
 
     #[test]
@@ -161,7 +189,7 @@ mod tests {
         let start = Instant::now();
         let mut trail = Trail::new(start, 1);
         assert_eq!(trail.endpoint(), None);
-        trail.connecting(0, start);
+        trail.connecting(0, None, start);
         assert_eq!(trail.endpoint(), None);
     }
 
@@ -170,7 +198,7 @@ mod tests {
         let start = Instant::now();
         let mut trail = Trail::new(start, 1);
         trail.ended(Err(Fault::NoRoute), start);
-        trail.begin(0, false, start);
+        trail.begin(0, None, false, start);
         trail.ended(Ok(StatusCode::OK), start + MS);
         trail.ended(Err(Fault::UpstreamClosed), start + 2 * MS);
         let ends: Vec<_> = trail.steps().map(|attempt| attempt.ended).collect();
@@ -182,11 +210,26 @@ mod tests {
         let start = Instant::now();
         let mut trail = Trail::new(start, 1);
         for number in 0..20 {
-            trail.begin(number, false, start);
+            trail.begin(number, None, false, start);
             trail.ended(Err(Fault::Connect), start);
         }
         let kept: Vec<_> = trail.steps().map(|step| step.endpoint.endpoint).collect();
         assert_eq!(kept, [0, 1, 2, 3, 4, 5, 6, 19]);
         assert_eq!(trail.left_out(), 12);
+    }
+    #[test]
+    fn a_trail_that_follows_brings_its_attempts_and_decisions() {
+        let start = Instant::now();
+        let (mut first, mut second) = (Trail::new(start, 0), Trail::new(start, 1));
+        first.decided(Decision::Waited(MS));
+        first.begin(0, None, false, start);
+        second.begin(0, None, false, start);
+        second.decided(Decision::Replayed);
+        first.follow(&mut second);
+        let upstreams: Vec<_> = first.steps().map(|step| step.endpoint.upstream).collect();
+        assert_eq!(upstreams, [0, 1]);
+        let decisions: Vec<_> = first.decisions().collect();
+        assert_eq!(decisions, [&Decision::Waited(MS), &Decision::Replayed]);
+        assert_eq!((second.steps().count(), second.decisions().count()), (0, 0));
     }
 }

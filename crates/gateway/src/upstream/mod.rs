@@ -19,8 +19,9 @@ use crate::balance::{Ask, Balancer, Blueprint, View};
 use crate::config::plan;
 use crate::fault::Fault;
 use crate::health::Witness;
-use crate::recent::Trail;
+use crate::recent::{PassedOver, Trail};
 use crate::stats::UpstreamMeter;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -109,17 +110,35 @@ impl Upstream {
         (pool.witness().is_suspect() || !pool.is_closed()) && 2 * well().count() >= staying().count()
     }
 
-    fn pick(&self, ask: &Ask) -> Option<usize> {
-        self.balancer.pick(ask, &Endpoints { upstream: self, now: ask.now })
+    /// Chooses among the endpoints that were not tried. What was passed over is counted only where something was: while
+    /// all goes well, nothing is looked at that the choice itself does not look at.
+    fn pick(&self, ask: &mut Ask) {
+        let view = Endpoints { upstream: self, now: ask.now, met_unfit: Cell::new(false) };
+        ask.chosen = self.balancer.pick(ask, &view);
+        let counts = ask.tried != 0 || view.met_unfit.get();
+        ask.passed_over = counts.then(|| self.passed_over(ask));
+    }
+
+    #[cold]
+    fn passed_over(&self, ask: &Ask) -> PassedOver {
+        let mut passed = PassedOver::default();
+        for index in 0..self.pools.len() {
+            if ask.has_tried(index) {
+                passed.tried = passed.tried.saturating_add(1);
+            } else if !self.is_usable(index) {
+                passed.unfit = passed.unfit.saturating_add(1);
+            }
+        }
+        passed
     }
 
     /// Chooses the endpoint for a request, or for another attempt of one. Where all have been tried, they
     /// are tried again.
     pub(crate) fn choose(&self, ask: &mut Ask) {
-        ask.chosen = self.pick(ask);
+        self.pick(ask);
         if ask.chosen.is_none() && ask.tried != 0 {
             ask.tried = 0;
-            ask.chosen = self.pick(ask);
+            self.pick(ask);
         }
     }
 
@@ -143,7 +162,7 @@ impl Upstream {
         let mut began = ask.now;
         while let Some(index) = ask.chosen {
             let pool = &self.pools[index];
-            trail.connecting(index, began);
+            trail.connecting(index, ask.passed_over, began);
             failure = match pool.lease(fresh, careful).await {
                 Ok(lease) => return Ok(lease),
                 Err(failure) => failure,
@@ -161,7 +180,7 @@ impl Upstream {
             }
             began = now;
             ask.note(index);
-            ask.chosen = self.pick(ask);
+            self.pick(ask);
         }
         Err(failure)
     }
@@ -192,11 +211,17 @@ impl Upstream {
 struct Endpoints<'a> {
     upstream: &'a Upstream,
     now: Instant,
+    /// Whether an endpoint was asked about that is not fit.
+    met_unfit: Cell<bool>,
 }
 
 impl View for Endpoints<'_> {
     fn is_usable(&self, index: usize) -> bool {
-        self.upstream.is_usable(index)
+        let usable = self.upstream.is_usable(index);
+        if !usable {
+            self.met_unfit.set(true);
+        }
+        usable
     }
 
     fn drains(&self, index: usize) -> bool {
@@ -253,8 +278,18 @@ mod tests {
     }
 
     fn shares(upstream: &(Upstream, Health), now: Instant) -> Vec<f64> {
-        let view = Endpoints { upstream: &upstream.0, now };
+        let view = Endpoints { upstream: &upstream.0, now, met_unfit: Cell::new(false) };
         (0..upstream.0.pools.len()).map(|index| view.share(index)).collect()
+    }
+
+    /// The endpoint of a new request.
+    fn chosen(upstream: &(Upstream, Health), now: Instant) -> Option<usize> {
+        asked(upstream, Ask::new(None, now)).chosen
+    }
+
+    fn asked(upstream: &(Upstream, Health), mut ask: Ask) -> Ask {
+        upstream.0.choose(&mut ask);
+        ask
     }
 
     #[test]
@@ -274,10 +309,9 @@ mod tests {
     fn endpoints_that_drained_start_slowly() {
         let first = upstream(&json!([{ "address": "a:80", "drain": true }, "b:80"]), None);
         let now = Instant::now();
-        let ask = Ask::new(None, now);
-        assert!((0..10).all(|_| first.0.pick(&ask) == Some(1)));
+        assert!((0..10).all(|_| chosen(&first, now) == Some(1)));
         let second = upstream(&json!(["a:80", "b:80"]), Some(&first));
-        assert!((0..100).any(|_| second.0.pick(&ask) == Some(0)));
+        assert!((0..100).any(|_| chosen(&second, now) == Some(0)));
         assert_eq!(shares(&second, now), [0.1, 1.0]);
     }
 
@@ -289,10 +323,9 @@ mod tests {
             upstream.0.pools[0].witness().failed();
         }
         let until = upstream.1.judge(now, false).expect("an ejection");
-        let ask = Ask::new(None, now);
-        assert!((0..10).all(|_| upstream.0.pick(&ask) == Some(1)));
+        assert!((0..10).all(|_| chosen(&upstream, now) == Some(1)));
         upstream.1.judge(until, false);
-        assert!((0..100).any(|_| upstream.0.pick(&Ask::new(None, until)) == Some(0)));
+        assert!((0..100).any(|_| chosen(&upstream, until) == Some(0)));
         assert_eq!(shares(&upstream, until), [0.1, 1.0]);
         assert_eq!(shares(&upstream, until + Duration::from_secs(30)), [1.0, 1.0]);
     }

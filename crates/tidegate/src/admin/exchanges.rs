@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tidegate_gateway::fault::Fault;
-use tidegate_gateway::recent::{Attempt, Entry, Recent};
+use tidegate_gateway::recent::{Attempt, Decision, Entry, Recent, StandIn};
 
 use super::AdminState;
 use super::health::instant;
@@ -131,6 +131,8 @@ struct Exchange<'a> {
     complete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<Reason>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    decisions: Vec<Decided<'a>>,
     duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream_ms: Option<f64>,
@@ -140,6 +142,28 @@ struct Exchange<'a> {
     /// Attempts that are missing before the last one.
     #[serde(skip_serializing_if = "is_zero")]
     attempts_left_out: u32,
+}
+
+/// What was decided, by whom and why.
+#[derive(Serialize)]
+#[serde(tag = "decision", rename_all = "snake_case")]
+enum Decided<'a> {
+    Waited { wait_ms: f64 },
+    Refused { policy: &'a str, code: &'static str },
+    Ended { policy: &'a str, code: &'static str },
+    Fallback { to: Goal<'a> },
+    Replayed,
+}
+
+/// Where a fallback went.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Goal<'a> {
+    Answer,
+    #[serde(untagged)]
+    Upstream {
+        upstream: &'a str,
+    },
 }
 
 /// A fault, by its code and in words.
@@ -153,6 +177,7 @@ struct Reason {
 #[derive(Serialize)]
 struct Tried<'a> {
     endpoint: &'a str,
+    endpoints: Considered,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,6 +188,16 @@ struct Tried<'a> {
     connected_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     took_ms: Option<f64>,
+}
+
+/// Of how many endpoints one was chosen, and how many of those were no choice, where that was counted.
+#[derive(Serialize)]
+struct Considered {
+    of: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unfit: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tried: Option<u8>,
 }
 
 impl<'a> From<&'a Entry> for Exchange<'a> {
@@ -182,12 +217,26 @@ impl<'a> From<&'a Entry> for Exchange<'a> {
             status: entry.status.map(|status| status.as_u16()),
             complete: entry.complete,
             fault: entry.fault.map(Reason::from),
+            decisions: entry.decisions.iter().map(Decided::from).collect(),
             duration_ms: milliseconds(entry.took),
             upstream_ms: entry.attempts.last().and_then(until_head).map(milliseconds),
             request_bytes: entry.request_bytes,
             response_bytes: entry.response_bytes,
             attempts: entry.attempts.iter().map(Tried::from).collect(),
             attempts_left_out: entry.attempts_left_out,
+        }
+    }
+}
+
+impl<'a> From<&'a Decision> for Decided<'a> {
+    fn from(decision: &'a Decision) -> Self {
+        match decision {
+            Decision::Waited(time) => Self::Waited { wait_ms: milliseconds(*time) },
+            Decision::Refused { policy, code } => Self::Refused { policy, code: code.name() },
+            Decision::Ended { policy, code } => Self::Ended { policy, code: code.name() },
+            Decision::FellBack(StandIn::Answer) => Self::Fallback { to: Goal::Answer },
+            Decision::FellBack(StandIn::Upstream(name)) => Self::Fallback { to: Goal::Upstream { upstream: name } },
+            Decision::Replayed => Self::Replayed,
         }
     }
 }
@@ -217,6 +266,7 @@ impl<'a> From<&'a Attempt> for Tried<'a> {
         let end = attempt.ended.map(|(_, end)| end);
         Self {
             endpoint: &attempt.endpoint,
+            endpoints: Considered::from(attempt),
             status: end.and_then(Result::ok).map(|status| status.as_u16()),
             fault: end.and_then(Result::err).map(Reason::of_attempt),
             reused_connection: attempt.reused,
@@ -224,6 +274,13 @@ impl<'a> From<&'a Attempt> for Tried<'a> {
             connected_ms: attempt.connected.map(since),
             took_ms: attempt.ended.map(|(at, _)| since(at)),
         }
+    }
+}
+
+impl From<&Attempt> for Considered {
+    fn from(attempt: &Attempt) -> Self {
+        let (unfit, tried) = attempt.passed_over.map(|passed| (passed.unfit, passed.tried)).unzip();
+        Self { of: attempt.endpoints, unfit, tried }
     }
 }
 
