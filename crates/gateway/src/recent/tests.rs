@@ -1,5 +1,6 @@
 //! Rings as their readers see them.
 
+use super::decisions::Decisions;
 use super::*;
 use crate::fault::Fault;
 use http::StatusCode;
@@ -20,6 +21,10 @@ fn record(writer: &Writer, second: u64) {
 fn record_in(writer: &Writer, second: u64, names: &Arc<Names>) {
     let mut trail = Trail::new(*START, 0);
     trail.begin(0, None, false, *START);
+    record_trail(writer, second, names, &mut trail);
+}
+
+fn record_trail(writer: &Writer, second: u64, names: &Arc<Names>, trail: &mut Trail) {
     let id = second.to_string();
     let mut ended = Ended {
         began: *START,
@@ -39,7 +44,7 @@ fn record_in(writer: &Writer, second: u64, names: &Arc<Names>) {
         fault: Some(Fault::NoRoute),
         request_bytes: 0,
         response_bytes: 0,
-        trail: &mut trail,
+        trail,
     };
     writer.record(&mut ended, names);
 }
@@ -155,6 +160,27 @@ fn names_are_those_of_the_configuration_that_the_request_came_under() {
 }
 
 #[test]
+fn what_was_decided_is_kept_with_its_exchange_alone() {
+    let (recent, writers) = start(1, 2);
+    let names = names("app");
+    let passed_over = Some(PassedOver { unfit: 0, tried: 1 });
+    for second in 1..=4 {
+        let mut trail = Trail::new(*START, 0);
+        trail.begin(0, passed_over.filter(|_| second == 3), false, *START);
+        if second == 2 || second == 3 {
+            trail.decided(Decision::Waited(Duration::from_secs(second)));
+        }
+        record_trail(&writers[0], second, &names, &mut trail);
+    }
+    let kept = recent.latest(2, |_| true);
+    assert!(kept[0].decisions.is_empty(), "nothing is left of what was there");
+    assert_eq!(kept[1].decisions, [Decision::Waited(Duration::from_secs(3))]);
+    let attempts: Vec<_> = kept.iter().map(|entry| &entry.attempts[0]).collect();
+    assert_eq!(attempts.iter().map(|attempt| attempt.endpoints).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(attempts.iter().map(|attempt| attempt.passed_over).collect::<Vec<_>>(), [None, passed_over]);
+}
+
+#[test]
 fn off_keeps_nothing() {
     let (recent, writers) = start(1, 0);
     record(&writers[0], 1);
@@ -181,5 +207,7 @@ fn the_size_can_change_and_the_same_size_changes_nothing() {
 #[test]
 fn an_entry_has_the_size_that_is_promised() {
     let further = (Trail::LIMIT - 1) * size_of::<trail::Step>();
-    assert!(size_of::<slot::Slot>() + further < 2048, "{} and {further}", size_of::<slot::Slot>());
+    let decisions = (Decisions::LIMIT + 1) * size_of::<Decision>();
+    let slot = size_of::<slot::Slot>();
+    assert!(slot + further + decisions < 2048, "{slot}, {further} and {decisions}");
 }

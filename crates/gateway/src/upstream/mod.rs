@@ -330,6 +330,25 @@ mod tests {
         assert_eq!(shares(&upstream, until + Duration::from_secs(30)), [1.0, 1.0]);
     }
 
+    #[test]
+    fn what_is_passed_over_is_counted_only_where_something_was() {
+        let now = Instant::now();
+        let all_fit = upstream(&json!(["a:80", "b:80", "c:80"]), None);
+        assert!((0..10).all(|_| asked(&all_fit, Ask::new(None, now)).passed_over.is_none()));
+        let mut again = Ask::new(None, now);
+        again.note(2);
+        assert_eq!(asked(&all_fit, again).passed_over, Some(PassedOver { unfit: 0, tried: 1 }));
+
+        let drains = json!({ "address": "a:80", "drain": true });
+        let one_drains = upstream(&json!([drains, "b:80", "c:80", "d:80"]), None);
+        let first: Vec<_> = (0..8).map(|_| asked(&one_drains, Ask::new(None, now)).passed_over).collect();
+        // Of three turns one comes by the endpoint that drains.
+        assert!(first.contains(&None) && first.contains(&Some(PassedOver { unfit: 1, tried: 0 })), "{first:?}");
+        assert_eq!(asked(&one_drains, again).passed_over, Some(PassedOver { unfit: 1, tried: 1 }));
+        again.note(0);
+        assert_eq!(asked(&one_drains, again).passed_over, Some(PassedOver { unfit: 0, tried: 2 }), "none counts twice");
+    }
+
     /// An endpoint that takes no connection must not look idle: it would be given everything.
     #[tokio::test]
     async fn who_waits_for_a_connection_counts() {

@@ -148,22 +148,24 @@ struct Exchange<'a> {
 #[derive(Serialize)]
 #[serde(tag = "decision", rename_all = "snake_case")]
 enum Decided<'a> {
-    Waited { wait_ms: f64 },
-    Refused { policy: &'a str, code: &'static str },
-    Ended { policy: &'a str, code: &'static str },
-    Fallback { to: Goal<'a> },
-    Replayed,
-}
-
-/// Where a fallback went.
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Goal<'a> {
-    Answer,
-    #[serde(untagged)]
-    Upstream {
-        upstream: &'a str,
+    Waited {
+        wait_ms: f64,
     },
+    Refused {
+        policy: &'a str,
+        code: &'static str,
+    },
+    Ended {
+        policy: &'a str,
+        code: &'static str,
+    },
+    Fallback {
+        /// `answer`, or `upstream`, which has a name.
+        to: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        upstream: Option<&'a str>,
+    },
+    Replayed,
 }
 
 /// A fault, by its code and in words.
@@ -234,8 +236,8 @@ impl<'a> From<&'a Decision> for Decided<'a> {
             Decision::Waited(time) => Self::Waited { wait_ms: milliseconds(*time) },
             Decision::Refused { policy, code } => Self::Refused { policy, code: code.name() },
             Decision::Ended { policy, code } => Self::Ended { policy, code: code.name() },
-            Decision::FellBack(StandIn::Answer) => Self::Fallback { to: Goal::Answer },
-            Decision::FellBack(StandIn::Upstream(name)) => Self::Fallback { to: Goal::Upstream { upstream: name } },
+            Decision::FellBack(StandIn::Answer) => Self::Fallback { to: "answer", upstream: None },
+            Decision::FellBack(StandIn::Upstream(name)) => Self::Fallback { to: "upstream", upstream: Some(name) },
             Decision::Replayed => Self::Replayed,
         }
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidegate_testkit::client::RawClient;
 use tidegate_testkit::gateway::Gateway;
 use tidegate_testkit::port::RefusingPort;
-use tidegate_testkit::recorder::{Recorder, Step};
+use tidegate_testkit::recorder::{Recorder, Step, response};
 
 use crate::reload::{admin, reload};
 use crate::rig::BINARY;
@@ -222,5 +222,149 @@ fn a_reload_changes_how_many_are_kept() {
     change("recent: { exchanges: 1 }");
     ask(&gateway, "GET /own", "c", "\r\n");
     assert_eq!(listed(&gateway, ""), ["c"]);
+    end(gateway);
+}
+
+/// With one upstream of these endpoints and options, a spare one, and one route for all that has these parts.
+fn decided(endpoints: &[String], upstream: &str, spare: &str, route: &str) -> Gateway {
+    let endpoints: Vec<_> = endpoints.iter().map(|endpoint| format!("\"{endpoint}\"")).collect();
+    let endpoints = endpoints.join(", ");
+    let config = format!(
+        "workers: 1\n\
+         log: {{ format: json }}\n\
+         admin: {{ address: \"127.0.0.1:0\" }}\n\
+         listeners: [ {{ address: \"127.0.0.1:0\" }} ]\n\
+         upstreams: {{ spare: {{ endpoints: [ \"{spare}\" ] }}, \
+                       app: {{ endpoints: [ {endpoints} ], outlier: off, {upstream} }} }}\n\
+         routes: [ {{ name: all, match: {{ prefix: / }}, upstream: app, {route} }} ]\n",
+    );
+    Gateway::start(BINARY, &config)
+}
+
+/// Nobody answers there, and nobody is asked there.
+const NO_SPARE: &str = "127.0.0.1:1";
+
+/// Always the same answer.
+fn answering(status: &'static str) -> Recorder {
+    Recorder::with(move |_| vec![Step::AwaitRequest, Step::Send(response(status, &[], ""))])
+}
+
+#[test]
+fn a_limit_that_refuses_is_named() {
+    let recorder = Recorder::start();
+    let limit = "rate_limit: { name: per-client, fixed_window: { limit: 1, window: 1h }, by: [client_address] }";
+    let gateway = decided(&[recorder.address().to_string()], "", NO_SPARE, &format!("filters: [ {{ {limit} }} ]"));
+    assert_eq!(ask(&gateway, "GET /", "passes", "\r\n"), 200);
+    assert_eq!(ask(&gateway, "GET /", "refused", "\r\n"), 429);
+    assert_eq!(remembered(&gateway, "passes")["decisions"], Value::Null, "nothing was decided");
+    let decision = json!({ "decision": "refused", "policy": "per-client", "code": "rate_limiter.limited" });
+    assert_eq!(remembered(&gateway, "refused")["decisions"], json!([decision]));
+    end(gateway);
+}
+
+#[test]
+fn a_wait_for_a_limit_is_shown() {
+    let recorder = Recorder::start();
+    let limit = "rate_limit: { token_bucket: { rate: 1, per: 1s, burst: 1 }, max_wait: 1h }";
+    let gateway = decided(&[recorder.address().to_string()], "", NO_SPARE, &format!("filters: [ {{ {limit} }} ]"));
+    for id in ["at-once", "waits"] {
+        assert_eq!(ask(&gateway, "GET /", id, "\r\n"), 200);
+    }
+    assert_eq!(remembered(&gateway, "at-once")["decisions"], Value::Null);
+    let decisions = remembered(&gateway, "waits")["decisions"].clone();
+    assert_eq!(decisions[0]["decision"], "waited", "{decisions}");
+    assert!(decisions[0]["wait_ms"].as_f64().is_some_and(|time| time > 0.0 && time <= 1000.0), "{decisions}");
+    end(gateway);
+}
+
+#[test]
+fn a_circuit_breaker_that_refuses_is_named() {
+    let sick = answering("500 Internal Server Error");
+    let breaker = "consecutive_failures: 1, open_for: 1h, open_max: 24h";
+    let endpoints = [sick.address().to_string()];
+    let gateway = decided(&endpoints, &format!("protect: [ {{ circuit_breaker: {{ {breaker} }} }} ]"), NO_SPARE, "");
+    assert_eq!(ask(&gateway, "GET /", "opens", "\r\n"), 500);
+    assert_eq!(ask(&gateway, "GET /", "refused", "\r\n"), 503);
+    assert_eq!(remembered(&gateway, "opens")["decisions"], Value::Null);
+    let refused = remembered(&gateway, "refused");
+    let decision = json!({ "decision": "refused", "policy": "app/circuit_breaker", "code": "circuit_breaker.open" });
+    assert_eq!((&refused["decisions"], &refused["attempts"]), (&json!([decision]), &json!([])));
+    end(gateway);
+
+    // That of a single endpoint is asked when the endpoint has been chosen.
+    let gateway = decided(&endpoints, &format!("protect: [], endpoint_breaker: {{ {breaker} }}"), NO_SPARE, "");
+    assert_eq!(ask(&gateway, "GET /", "opens", "\r\n"), 500);
+    assert_eq!(ask(&gateway, "GET /", "refused", "\r\n"), 503);
+    let refused = remembered(&gateway, "refused");
+    let policy = refused["decisions"][0]["policy"].as_str().expect("a policy");
+    assert!(policy.contains(&endpoints[0]), "{policy}");
+    assert_eq!(refused["decisions"][0]["code"], "circuit_breaker.open");
+    assert_eq!(refused["attempts"][0]["endpoints"], json!({ "of": 1, "unfit": 1, "tried": 0 }));
+    end(gateway);
+}
+
+#[test]
+fn a_policy_that_puts_an_end_to_a_request_is_named() {
+    let silent = Recorder::with(|_| vec![Step::AwaitClose]);
+    let fallback = "fallback: { respond: { status: 200 } }";
+    let protect = "protect: [ { timeout: { total: 100ms } } ]";
+    let gateway = decided(&[silent.address().to_string()], protect, NO_SPARE, fallback);
+    assert_eq!(ask(&gateway, "GET /", "late", "\r\n"), 200);
+    let late = remembered(&gateway, "late");
+    let ended = json!({ "decision": "ended", "policy": "app/timeout", "code": "timeout.total" });
+    assert_eq!(late["decisions"], json!([ended, { "decision": "fallback", "to": "answer" }]));
+    assert_eq!(late["fault"]["code"], "SVC_007");
+    end(gateway);
+}
+
+#[test]
+fn another_upstream_that_stands_in_is_shown() {
+    let (sick, spare) = (answering("503 Service Unavailable"), Recorder::start());
+    let fallback = "fallback: { upstream: spare }";
+    let gateway = decided(&[sick.address().to_string()], "protect: []", &spare.address().to_string(), fallback);
+    assert_eq!(ask(&gateway, "GET /", "moved", "\r\n"), 200);
+    let moved = remembered(&gateway, "moved");
+    assert_eq!(moved["decisions"], json!([{ "decision": "fallback", "to": "upstream", "upstream": "spare" }]));
+    let statuses = [0, 1].map(|place| moved["attempts"][place]["status"].clone());
+    assert_eq!(statuses, [json!(503), json!(200)]);
+    end(gateway);
+}
+
+#[test]
+fn an_answer_that_was_kept_is_shown() {
+    let recorder = Recorder::start();
+    let filters = "filters: [ { idempotency: { by: [\"header:x-user\"] } } ]";
+    let gateway = decided(&[recorder.address().to_string()], "", NO_SPARE, filters);
+    let fields = "Idempotency-Key: \"k\"\r\nX-User: ann\r\nContent-Length: 0\r\n\r\n";
+    for id in ["first", "again"] {
+        assert_eq!(ask(&gateway, "POST /", id, fields), 200);
+    }
+    assert_eq!(remembered(&gateway, "first")["decisions"], Value::Null);
+    let again = remembered(&gateway, "again");
+    assert_eq!((&again["decisions"], &again["attempts"]), (&json!([{ "decision": "replayed" }]), &json!([])));
+    end(gateway);
+}
+
+#[test]
+fn an_attempt_shows_of_how_many_endpoints_it_was_chosen() {
+    let (sick, well) = (answering("503 Service Unavailable"), Recorder::start());
+    let endpoints = [sick.address().to_string(), well.address().to_string()];
+    let retry = "protect: [ { retry: { attempts: 2, budget: off, backoff: { strategy: constant, delay: 1ms } } } ]";
+    let gateway = decided(&endpoints, retry, NO_SPARE, "");
+    let mut retried = 0;
+    for turn in 0..4 {
+        let id = format!("turn-{turn}");
+        assert_eq!(ask(&gateway, "GET /", &id, "\r\n"), 200);
+        let exchange = remembered(&gateway, &id);
+        let attempts = exchange["attempts"].as_array().expect("a list");
+        assert_eq!(attempts[0]["endpoints"], json!({ "of": 2 }), "all were fit");
+        assert_eq!(exchange["decisions"], Value::Null, "another attempt is shown as that");
+        if let Some(second) = attempts.get(1) {
+            assert_eq!(second["endpoints"], json!({ "of": 2, "unfit": 0, "tried": 1 }));
+            assert_eq!(second["endpoint"], endpoints[1]);
+            retried += 1;
+        }
+    }
+    assert!(retried > 0, "the sick endpoint has its turn too");
     end(gateway);
 }
