@@ -198,3 +198,69 @@ fn a_ticket_gives_back_to_its_own_generation_or_not_at_all() {
         assert_eq!(limiter.status().remaining, 1);
     });
 }
+
+/// Two threads that read the clock before they meet, one of them a while before the other.
+struct Meeting {
+    options: RateLimitOptions,
+    /// What each call takes.
+    cost: u32,
+    /// How many were admitted at the origin.
+    before: u32,
+    early: Moment,
+    late: Moment,
+}
+
+impl Meeting {
+    /// Whether the earlier and the later are admitted, and how many more are at the later moment.
+    fn happens(&self) -> (bool, bool, usize) {
+        let limiter = limiter(&self.options);
+        let cost = self.cost;
+        let admits =
+            move |limiter: &RateLimiter, now| limiter.try_admit(&Call::new().cost(cost), &Reading::taken(now)).is_ok();
+        (0..self.before).for_each(|_| assert!(admits(&limiter, Moment::ORIGIN)));
+        let other = {
+            let (limiter, early) = (limiter.clone(), self.early);
+            thread::spawn(move || admits(&limiter, early))
+        };
+        let later = admits(&limiter, self.late);
+        let earlier = other.join().expect("no panic");
+        (earlier, later, (0..3).filter(|_| admits(&limiter, self.late)).count())
+    }
+}
+
+/// Each comes as the first or as the last. Once the later one has taken, it is so late for the earlier one too.
+#[test]
+fn an_outdated_reading_never_takes_the_limit_back_in_time() {
+    let at = |halves: u32| Moment::ORIGIN.after(LONG * halves / 2);
+    let one = |options, before, early, late| Meeting { options, cost: 1, before, early: at(early), late: at(late) };
+    let many = Meeting { cost: 100_000, ..one(sliding(100_000), 0, 1, 2) };
+    // What comes of it if the earlier is first, and if it is last.
+    for (meeting, outcomes) in [
+        (one(tokens(2), 2, 2, 4), [(true, true, 0), (false, true, 1)]),
+        (one(tokens(2), 2, 1, 2), [(false, true, 0), (false, true, 0)]),
+        (one(fixed(1), 0, 1, 2), [(true, true, 0), (false, true, 0)]),
+        (one(fixed(1), 1, 1, 2), [(false, true, 0), (false, true, 0)]),
+        (one(sliding(1), 0, 1, 2), [(true, false, 0), (false, true, 0)]),
+        (many, [(true, false, 0), (false, true, 0)]),
+    ] {
+        explore(None, move || {
+            let outcome = meeting.happens();
+            assert!(outcomes.contains(&outcome), "{outcome:?} {:?}", meeting.options);
+        });
+    }
+}
+
+/// The later of both comes so late that the numbers are counted from another epoch, which it sets before it takes. The
+/// earlier one may come in between: it then takes at that epoch, and leaves nothing to the later one.
+#[test]
+fn an_outdated_reading_takes_by_the_epoch_that_is_there() {
+    let (early, late) = (Moment::ORIGIN.after(LONG), Moment::ORIGIN.after(LONG * 5000));
+    for (options, cost) in [(tokens(1), 1), (sliding(100_000), 100_000)] {
+        let meeting = Meeting { options, cost, before: 0, early, late };
+        explore(None, move || {
+            let outcome = meeting.happens();
+            let outcomes = [(true, true, 0), (false, true, 0), (true, false, 0)];
+            assert!(outcomes.contains(&outcome), "{outcome:?} {:?}", meeting.options);
+        });
+    }
+}
