@@ -142,14 +142,22 @@ impl Bucket {
     /// Nothing is given back where others wait behind it: they have been told when to begin, and whoever took its place
     /// now would begin together with the last of them.
     pub(super) fn untake(&self, used: u64, back: &Return) -> u64 {
-        let last = used.checked_sub(self.lead(back.cost)).map(|start| self.moment(start));
         let some_wait = used > self.present(back.now).saturating_add(self.room);
-        if some_wait && last != Some(back.starts) {
+        if some_wait && self.begins(used, back.cost) != Some(back.starts) {
             return used;
         }
         let taken = u64::from(back.cost).saturating_mul(self.token);
         let flown = back.now.since(back.starts).as_nanos().saturating_mul(u128::from(self.scale));
         used.saturating_sub(taken.saturating_sub(narrow(flown)))
+    }
+
+    /// When the last call begins, if it costs so much: it may have begun before the epoch has moved on.
+    fn begins(&self, used: u64, cost: u32) -> Option<Moment> {
+        let lead = self.lead(cost);
+        match used.checked_sub(lead) {
+            Some(start) => Some(self.moment(start)),
+            None => self.epoch.as_nanos().checked_sub((lead - used) / self.scale).map(Moment::from_nanos),
+        }
     }
 
     pub(super) fn refund(&self, used: u64, cost: u32, _: Moment) -> u64 {

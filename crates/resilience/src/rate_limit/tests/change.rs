@@ -154,19 +154,25 @@ proptest! {
     #[test]
     fn where_the_epoch_lies_makes_no_difference(
         options in any_limit(),
-        calls in prop::collection::vec((forward(), asking(), any::<bool>()), 1..100),
+        calls in prop::collection::vec((forward(), asking(), any::<bool>(), any::<bool>()), 1..100),
     ) {
         let (mut pure, mut moving) = (Pure::new(&options, 0), Pure::new(&options, 0));
         let most = pure.standing(&demand(0, 1, None)).limit;
-        let mut now = 0;
-        for (step, (share, patience), moves) in calls {
+        let (mut now, mut last) = (0, None);
+        for (step, (share, patience), moves, gives_back) in calls {
             now = step.from(now, &pure.limit);
             if moves {
                 moving.move_epoch(Moment::from_nanos(now));
             }
             let demand = demand(now, priced(share, most), patience);
+            if let Some((cost, starts)) = last.take_if(|_| gives_back) {
+                pure.untake(cost, starts, now);
+                moving.untake(cost, starts, now);
+            }
             prop_assert_eq!(pure.standing(&demand).used, moving.standing(&demand).used);
-            prop_assert_eq!(pure.take(&demand), moving.take(&demand));
+            let starts = pure.take(&demand);
+            prop_assert_eq!(starts, moving.take(&demand));
+            last = starts.map(|starts| (demand.cost, starts)).or(last);
         }
     }
 

@@ -88,6 +88,24 @@ fn a_call_that_never_began_gives_back_what_it_took() {
 }
 
 #[test]
+fn a_call_that_never_began_gives_back_as_much_if_the_epoch_has_moved_meanwhile() {
+    for (name, options) in each_algorithm() {
+        let given_back = |moves: bool| {
+            let (mut pure, now) = (Pure::new(&options, 0), 20_000_000);
+            let starts = pure.take(&demand(0, 5, None)).expect(name);
+            if moves {
+                pure.move_epoch(Moment::from_nanos(now));
+            }
+            let before = pure.standing(&demand(now, 1, None)).used;
+            pure.untake(5, starts, now);
+            before - pure.standing(&demand(now, 1, None)).used
+        };
+        assert!(given_back(false) >= 3, "{name}");
+        assert_eq!(given_back(true), given_back(false), "{name}");
+    }
+}
+
+#[test]
 fn a_call_that_began_gives_nothing_back() {
     for (name, options) in each_algorithm() {
         for outcome in [Outcome::Success, Outcome::Failure, Outcome::Overload, Outcome::Ignored, Outcome::Cancelled] {
