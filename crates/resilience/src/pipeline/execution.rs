@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::mem::take;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -45,13 +44,11 @@ impl<'k, P: Deref<Target = Composition> + Clone, C, O: Operation> Execution<'k, 
         let run = Run::new(composition.clone(), 0, 0, Moment::NEVER);
         Self { composition, classifier, call, operation, begun: None, run }
     }
-}
 
-impl<'k, P: Deref<Target = Composition> + Clone, C, O: Operation> Execution<'k, P, C, O> {
     /// The same call, whose result comes with its places in bulkheads and adaptive limits: see [`Held`].
     #[inline]
     pub fn holding(self) -> Holding<'k, P, C, O> {
-        Holding { execution: self, notes: Notes::new() }
+        Holding { execution: self }
     }
 
     fn poll_held<T, E>(
@@ -115,8 +112,6 @@ pin_project! {
     {
         #[pin]
         execution: Execution<'k, P, C, O>,
-        // Empty while the call is under way.
-        notes: Notes,
     }
 }
 
@@ -129,12 +124,12 @@ where
     type Output = Result<(T, Held<P>), Error<E>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let mut outcome = Outcome::Cancelled;
-        let result = ready!(this.execution.as_mut().poll_held(context, Some((this.notes, &mut outcome))));
-        let composition = this.execution.project().composition.clone();
-        let held = Held { composition, outcome, notes: take(this.notes) };
-        Poll::Ready(result.map(|answer| (answer, held)))
+        let mut execution = self.project().execution;
+        // Nothing is held while the call is under way.
+        let (mut notes, mut outcome) = (Notes::new(), Outcome::Cancelled);
+        let result = ready!(execution.as_mut().poll_held(context, Some((&mut notes, &mut outcome))));
+        let composition = execution.project().composition.clone();
+        Poll::Ready(result.map(|answer| (answer, Held { composition, outcome, notes })))
     }
 }
 

@@ -39,15 +39,10 @@ pub(super) struct Script<'s, O, C> {
 pub(super) type Notes = SmallVec<[(usize, Ticket); 2]>;
 
 impl<O, C> Script<'_, O, C> {
-    /// How many tickets are held.
-    fn held(&self) -> usize {
-        self.held.as_ref().map_or(0, |held| held.len())
-    }
-
-    /// Settles what is held from there on after all, because the call is not over.
-    fn release(&mut self, from: usize, outcome: Outcome, now: &Reading<'_>) {
+    /// Settles what is held after all, because the call is not over.
+    fn release(&mut self, outcome: Outcome, now: &Reading<'_>) {
         if let Some(held) = &mut self.held {
-            for (index, note) in held.drain(from..) {
+            for (index, note) in held.drain(..) {
                 self.composition.steps[index].settle(note, outcome, now);
             }
         }
@@ -256,7 +251,6 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
         let mut index = 0;
         while let Some((copy, run)) = this.copies.get_mut(index) {
             let mut of_copy = End::open();
-            let held = script.held();
             let (Poll::Ready(()), Some(verdict)) = (run.as_mut().poll(script, context, &mut of_copy), &of_copy.verdict)
             else {
                 index += 1;
@@ -278,7 +272,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
                 *end = of_copy;
                 return true;
             }
-            script.release(held, verdict.outcome, &Reading::of(&script.composition.clock));
+            script.release(verdict.outcome, &Reading::of(&script.composition.clock));
         }
         false
     }
@@ -309,7 +303,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
                         this.frames.pass();
                         this.frames.retrying = Some(Retrying { progress, ran: this.frames.ran });
                         this.frames.ran = false;
-                        script.release(0, verdict.outcome, now);
+                        script.release(verdict.outcome, now);
                         *this.phase = Phase::Waiting(now.moment().after(delay));
                         return ControlFlow::Continue(());
                     }
@@ -321,7 +315,7 @@ impl<P: Deref<Target = Composition> + Clone, Fut> Run<P, Fut> {
                         this.frames.pass();
                         this.frames.hedging = Some(Hedging { next: Moment::NEVER, ..hedging });
                         *this.phase = Phase::Outlived;
-                        script.release(0, verdict.outcome, now);
+                        script.release(verdict.outcome, now);
                         return ControlFlow::Continue(());
                     }
                     this.copies.clear();
