@@ -143,13 +143,8 @@ impl Shard {
         let admitted = decision.starts(demand.now).is_some();
         let seat = if admitted { self.seat(key, hash, demand.now) } else { None };
         self.figures.crowded += u64::from(seat.is_none() && decision != Decision::TooLarge);
-        match seat {
-            None if !admitted => (decision, CROWD),
-            seat => {
-                let place = seat.unwrap_or(CROWD);
-                (self.take_at(place, demand), place)
-            }
-        }
+        let place = seat.unwrap_or(CROWD);
+        (self.take_at(place, demand), place)
     }
 
     /// What [`Shard::take`] would say.
