@@ -138,6 +138,17 @@ fn in_another_window_there_is_nothing_to_give_back() {
     assert_eq!(bench.drain(), 0);
 }
 
+#[test]
+fn what_a_refund_gave_back_already_is_not_taken_from_others() {
+    let bench = Bench::new(&sliding(3, SECOND));
+    assert!(bench.takes(1));
+    bench.time.advance(NANO);
+    let ticket = bench.ask(2).expect("room");
+    bench.limiter.refund(1);
+    bench.settle(ticket, Outcome::Rejected);
+    assert_eq!(bench.remaining(), 2, "the first is still there");
+}
+
 /// Two calls run or wait, and the place between them cannot be given to anybody.
 #[test]
 fn whoever_waits_behind_keeps_its_turn_and_nobody_gets_one_beside_it() {

@@ -434,6 +434,16 @@ fn an_exact_sliding_window_takes_8_bytes_more_for_each_call_and_40_for_their_lis
 }
 
 #[test]
+fn calls_of_a_key_that_is_followed_cost_no_allocation() {
+    for limit in [2, 10, 64] {
+        let table = Table::new(&sliding(limit, LONG), 10);
+        assert!(table.takes("ann"));
+        let info = measure(|| assert!((1..limit).all(|_| table.takes("ann")) && !table.takes("ann")));
+        assert_eq!(info.count_total, 0, "a limit of {limit}");
+    }
+}
+
+#[test]
 fn memory_is_given_back_when_keys_are_forgotten() {
     let table = Table::new(&tokens(1, SECOND, 1), 100_000);
     let info = measure(|| {
