@@ -157,7 +157,7 @@ proptest! {
         calls in prop::collection::vec((forward(), asking(), any::<bool>(), any::<bool>()), 1..100),
     ) {
         let (mut pure, mut moving) = (Pure::new(&options, 0), Pure::new(&options, 0));
-        let most = pure.standing(&demand(0, 1, None)).limit;
+        let most = pure.most();
         let (mut now, mut last) = (0, None);
         for (step, (share, patience), moves, gives_back) in calls {
             now = step.from(now, &pure.limit);
@@ -183,7 +183,7 @@ proptest! {
         step in forward(),
     ) {
         let mut pure = Pure::new(&options, 0);
-        let most = pure.standing(&demand(0, 1, None)).limit;
+        let most = pure.most();
         let (mut now, mut latest) = (0, 0);
         for (step, (share, patience)) in calls {
             now = step.from(now, &pure.limit);
@@ -211,7 +211,7 @@ proptest! {
         calls in prop::collection::vec((forward(), asking()), 1..60),
     ) {
         let mut pure = Pure::new(&from, 0);
-        let most = pure.standing(&demand(0, 1, None)).limit;
+        let most = pure.most();
         let mut now = 0;
         for (step, (share, patience)) in calls {
             now = step.from(now, &pure.limit);

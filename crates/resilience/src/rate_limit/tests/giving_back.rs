@@ -12,7 +12,7 @@ proptest! {
         calls in prop::collection::vec((forward(), asking(), any::<bool>(), any::<prop::sample::Index>()), 1..120),
     ) {
         let mut pure = Pure::new(&options, 0);
-        let most = pure.standing(&demand(0, 1, None)).limit;
+        let most = pure.most();
         let (mut now, mut taken) = (0, Vec::<Taken>::new());
         for (step, (share, patience), gives_back, which) in calls {
             now = step.from(now, &pure.limit);
@@ -38,7 +38,7 @@ proptest! {
         calls in prop::collection::vec((forward(), asking()), 1..60),
     ) {
         let mut pure = Pure::new(&options, 0);
-        let most = pure.standing(&demand(0, 1, None)).limit;
+        let most = pure.most();
         let mut now = 0;
         for (step, (share, patience)) in calls {
             now = step.from(now, &pure.limit);
@@ -60,7 +60,7 @@ proptest! {
         calls in prop::collection::vec((forward(), asking(), prop::option::of(0..2000_u32)), 1..60),
     ) {
         let mut pure = Pure::new(&options, 0);
-        let most = pure.standing(&demand(0, 1, None)).limit;
+        let most = pure.most();
         let mut now = 0;
         for (step, (share, _), refund) in calls {
             now = step.from(now, &pure.limit);

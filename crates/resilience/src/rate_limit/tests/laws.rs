@@ -90,6 +90,11 @@ impl Pure {
         algorithm.standing(used, demand.now)
     }
 
+    /// The most that a call may cost.
+    pub(super) fn most(&mut self) -> u32 {
+        self.standing(&demand(0, 1, None)).limit
+    }
+
     pub(super) fn recovered(&mut self, demand: &Demand) -> bool {
         let (algorithm, used) = self.used();
         algorithm.recovered(used, demand.now)
@@ -286,7 +291,7 @@ proptest! {
         calls in prop::collection::vec((either_way(), asking()), 1..120),
     ) {
         let mut pure = Pure::new(&options, epoch);
-        let most = pure.standing(&demand(epoch, 1, None)).limit;
+        let most = pure.most();
         let (mut now, mut latest, mut taken) = (epoch, epoch, Vec::new());
         for (step, (share, patience)) in calls {
             now = step.from(now, &pure.limit).max(epoch);
@@ -307,7 +312,7 @@ proptest! {
         cost in 0..1000_u32,
     ) {
         let mut pure = Pure::new(&options, 0);
-        let most = pure.standing(&demand(0, 1, None)).limit;
+        let most = pure.most();
         let (mut now, mut latest) = (0, 0);
         for (step, (share, patience)) in calls {
             now = step.from(now, &pure.limit);
@@ -328,7 +333,7 @@ proptest! {
         calls in prop::collection::vec((either_way(), asking()), 1..120),
     ) {
         let mut pure = Pure::new(&options, 0);
-        let most = pure.standing(&demand(0, 1, None)).limit;
+        let most = pure.most();
         let mut now = 0;
         for (step, (share, patience)) in calls {
             now = step.from(now, &pure.limit);
