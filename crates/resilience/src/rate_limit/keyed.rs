@@ -310,7 +310,8 @@ impl Guard for KeyedRateLimiter {
         if let Some(back) = Shell::returned(&ticket, outcome, now)
             && let Some(shard) = self.inner.shards.get((ticket.amount >> 56) as usize)
         {
-            let seat = Seat { place: low_half(ticket.amount >> 32) & 0xFF_FFFF, serial: low_half(ticket.amount) };
+            let place = low_half(ticket.amount >> 32) & shard::CROWD;
+            let seat = Seat { place, serial: low_half(ticket.amount) };
             shard.lock().untake(seat, ticket.generation, &back);
         }
     }

@@ -22,9 +22,11 @@ use super::state::{Algorithm, Decision, Demand, Return, Rule, Standing, Used};
 /// How many keys the hand looks at for a newcomer.
 const GLANCES: usize = 8;
 
-/// The most keys in a shard: 24 bits in a [`Seat`], of which the last number stands for the crowd.
+/// The most keys in a shard.
 pub(super) const MOST: usize = CROWD as usize;
-const CROWD: u32 = (1 << 24) - 1;
+
+/// The place of the crowd: the last number of the 24 bits that a ticket has for a place.
+pub(super) const CROWD: u32 = (1 << 24) - 1;
 
 #[derive(Debug)]
 pub(super) struct Shard {
