@@ -389,7 +389,7 @@ impl Shard {
     }
 }
 
-/// The 64 bits that the index goes by, of which it uses the lowest and the topmost.
+/// The 64 bits that the index goes by, of which it uses the lowest and the topmost. Only its speed depends on them.
 #[inline]
 const fn spread(hash: u32) -> u64 {
     (hash as u64) << 32 | hash as u64

@@ -443,6 +443,18 @@ fn calls_of_a_key_that_is_followed_cost_no_allocation() {
     }
 }
 
+/// The list grows by a quarter at a time, and to the most keys exactly. Their index, of four bytes and one more, has a
+/// power of two.
+#[test]
+fn a_table_grows_in_few_steps_to_what_it_may_hold_and_no_further() {
+    let table = Table::new(&tokens(1, LONG, 1), 1000);
+    let keys: Vec<_> = (0..1500).map(|number| number.to_string()).collect();
+    let info = measure(|| keys.iter().for_each(|key| drop(table.ask(key, 1))));
+    assert_eq!(table.keys(), 1000);
+    assert!(info.count_total <= 50, "{} steps", info.count_total);
+    assert!(info.bytes_current <= 1000 * 40 + 2048 * 5 + 64, "{} bytes", info.bytes_current);
+}
+
 #[test]
 fn memory_is_given_back_when_keys_are_forgotten() {
     let table = Table::new(&tokens(1, SECOND, 1), 100_000);
