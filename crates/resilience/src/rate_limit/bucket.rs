@@ -160,7 +160,7 @@ impl Bucket {
         }
     }
 
-    pub(super) fn refund(&self, used: u64, cost: u32, _: Moment) -> u64 {
+    pub(super) fn refund(&self, used: u64, cost: u32) -> u64 {
         used.saturating_sub(u64::from(cost).saturating_mul(self.token))
     }
 

@@ -168,8 +168,7 @@ impl KeyedRateLimiter {
     /// Gives `cost` back to this key, as if it had not been taken.
     pub fn refund(&self, key: &str, cost: u32) {
         let (sought, hash) = self.inner.sought(key);
-        let now = self.inner.shell.clock.now();
-        self.inner.shard(hash).refund(sought, low_half(hash), cost, now);
+        self.inner.shard(hash).refund(sought, low_half(hash), cost);
     }
 
     /// Forgets what this key has used.

@@ -67,10 +67,9 @@ impl Exact {
         log.0.drain(to - (to - from).min(back.cost as usize)..to);
     }
 
-    pub(super) fn refund(&self, log: &mut Log, cost: u32, now: Moment) {
+    pub(super) fn refund(&self, log: &mut Log, cost: u32) {
         let keep = log.0.len().saturating_sub(cost as usize);
         log.0.truncate(keep);
-        log.0.drain(..self.past(log, now));
     }
 
     pub(super) fn recovered(&self, log: &Log, now: Moment) -> bool {

@@ -149,7 +149,7 @@ fn what_comes_back_is_taken_once() {
         let cell = cell(&tokens(1));
         assert!(takes(&cell));
         let others = [(); 2].map(|()| takes_elsewhere(&cell));
-        cell.update(None, |counted, used| counted.refund(used, 1, Moment::ORIGIN));
+        cell.update(None, |counted, used| counted.refund(used, 1));
         let early = others.map(|other| other.join().expect("no panic"));
         assert!(!(early[0] && early[1]));
         assert_eq!(takes(&cell), !early[0] && !early[1], "it is there, once");

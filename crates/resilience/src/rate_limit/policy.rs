@@ -143,8 +143,7 @@ impl RateLimiter {
 
     /// Gives `cost` back, as if it had not been taken.
     pub fn refund(&self, cost: u32) {
-        let now = self.inner.shell.clock.now();
-        self.inner.give_back(None, |algorithm, used| algorithm.refund(used, cost, now));
+        self.inner.give_back(None, |algorithm, used| algorithm.refund(used, cost));
     }
 
     /// Forgets what has been used.

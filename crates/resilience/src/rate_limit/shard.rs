@@ -170,10 +170,10 @@ impl Shard {
     }
 
     /// Gives so much back to this key, whoever took it.
-    pub(super) fn refund(&mut self, key: Sought<'_>, hash: u32, cost: u32, now: Moment) {
+    pub(super) fn refund(&mut self, key: Sought<'_>, hash: u32, cost: u32) {
         if let Some(place) = self.find(key, hash) {
             let algorithm = self.rule.algorithm;
-            algorithm.refund(self.used(place), cost, now);
+            algorithm.refund(self.used(place), cost);
         }
     }
 

@@ -187,11 +187,12 @@ impl Algorithm {
         }
     }
 
-    /// Gives back so much, whoever took it.
-    pub(super) fn refund(&self, used: Used<'_>, cost: u32, now: Moment) {
+    /// Gives back so much, whoever took it. What was taken in the past, and is not counted any more, may be given back too:
+    /// that changes nothing.
+    pub(super) fn refund(&self, used: Used<'_>, cost: u32) {
         match (self, used) {
-            (Self::Counted(counted), Used::Number(number)) => *number = counted.refund(*number, cost, now),
-            (Self::Exact(exact), Used::Log(log)) => exact.refund(log, cost, now),
+            (Self::Counted(counted), Used::Number(number)) => *number = counted.refund(*number, cost),
+            (Self::Exact(exact), Used::Log(log)) => exact.refund(log, cost),
             _ => {}
         }
     }
@@ -279,8 +280,8 @@ impl Counted {
         counted!(self, rule => rule.untake(used, back))
     }
 
-    pub(super) fn refund(&self, used: u64, cost: u32, now: Moment) -> u64 {
-        counted!(self, rule => rule.refund(used, cost, now))
+    pub(super) fn refund(&self, used: u64, cost: u32) -> u64 {
+        counted!(self, rule => rule.refund(used, cost))
     }
 
     #[inline]

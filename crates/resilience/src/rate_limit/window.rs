@@ -165,12 +165,9 @@ impl Fixed {
         }
     }
 
-    pub(super) fn refund(&self, used: u64, cost: u32, now: Moment) -> u64 {
+    pub(super) fn refund(&self, used: u64, cost: u32) -> u64 {
         let Filled { index, count } = Filled::of(used);
-        match self.beat.index(now) > index {
-            true => used,
-            false => Filled { index, count: count.saturating_sub(u64::from(cost)) }.used(),
-        }
+        Filled { index, count: count.saturating_sub(u64::from(cost)) }.used()
     }
 
     #[inline]
@@ -296,12 +293,9 @@ impl Weighted {
         pair.used()
     }
 
-    pub(super) fn refund(&self, used: u64, cost: u32, now: Moment) -> u64 {
+    pub(super) fn refund(&self, used: u64, cost: u32) -> u64 {
         let pair = Pair::of(used);
-        match self.beat.index(now) > pair.index + 1 {
-            true => used,
-            false => Pair { count: pair.count.saturating_sub(u64::from(cost)), ..pair }.used(),
-        }
+        Pair { count: pair.count.saturating_sub(u64::from(cost)), ..pair }.used()
     }
 
     #[inline]

@@ -67,12 +67,12 @@ proptest! {
             pure.take(&demand(now, priced(share, most), None));
             let before = pure.standing(&demand(now, 1, None)).used;
             let cost = refund.unwrap_or(0);
-            pure.refund(cost, now);
+            pure.refund(cost);
             let after = pure.standing(&demand(now, 1, None)).used;
             prop_assert!(after <= before && before - after <= cost, "{before} {after} {cost}");
         }
-        pure.refund(u32::MAX, now);
-        pure.refund(u32::MAX, now);
+        pure.refund(u32::MAX);
+        pure.refund(u32::MAX);
         prop_assert!(pure.take(&demand(now, 1, None)).is_some());
     }
 }

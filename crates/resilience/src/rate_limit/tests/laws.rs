@@ -106,9 +106,9 @@ impl Pure {
         algorithm.untake(used, &back);
     }
 
-    pub(super) fn refund(&mut self, cost: u32, now: u64) {
+    pub(super) fn refund(&mut self, cost: u32) {
         let (algorithm, used) = self.used();
-        algorithm.refund(used, cost, Moment::from_nanos(now));
+        algorithm.refund(used, cost);
     }
 }
 
@@ -425,7 +425,7 @@ fn the_end_of_time_is_survived() {
                     pure.standing(&demand(now, 1, patience));
                 }
             }
-            pure.refund(u32::MAX, u64::MAX);
+            pure.refund(u32::MAX);
             assert!(pure.take(&demand(u64::MAX, 1, None)).is_some(), "{name}: all was given back");
         }
     }
