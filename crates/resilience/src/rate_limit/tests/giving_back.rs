@@ -139,6 +139,18 @@ fn in_another_window_there_is_nothing_to_give_back() {
 }
 
 #[test]
+fn what_still_counts_of_the_window_before_is_given_back_there() {
+    let bench = Bench::new(&sliding(100, SECOND));
+    let ticket = bench.ask(40).expect("empty window");
+    assert!(bench.takes(20));
+    bench.time.advance(SECOND);
+    assert!(bench.takes(10));
+    assert_eq!(bench.remaining(), 30);
+    bench.settle(ticket, Outcome::Rejected);
+    assert_eq!(bench.remaining(), 70);
+}
+
+#[test]
 fn what_a_refund_gave_back_already_is_not_taken_from_others() {
     let bench = Bench::new(&sliding(3, SECOND));
     assert!(bench.takes(1));
