@@ -330,16 +330,6 @@ impl Weighted {
     /// The same on the same beat with a later epoch.
     pub(super) fn carry(&self, used: u64, to: &Self) -> u64 {
         let pair = Pair::of(used);
-        match self.beat.shift(&to.beat).checked_sub(pair.index) {
-            None | Some(0) => Pair { index: pair.index - self.beat.shift(&to.beat), ..pair }.used(),
-            Some(later) => pair.at(pair.index + later).used_at_epoch(),
-        }
-    }
-}
-
-impl Pair {
-    /// The same in the first window after an epoch.
-    fn used_at_epoch(self) -> u64 {
-        Self { index: 0, ..self }.used()
+        pair.index.checked_sub(self.beat.shift(&to.beat)).map_or(0, |index| Pair { index, ..pair }.used())
     }
 }
