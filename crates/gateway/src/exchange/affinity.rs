@@ -6,9 +6,9 @@ use crate::balance::hash::Hasher;
 use crate::config::document::SameSite;
 use crate::config::plan::{Balance, HashBy, Scheme, StickyCookie};
 use crate::hex;
+use crate::rate_limit::cookie;
 use crate::upstream::Upstream;
 use std::net::IpAddr;
-use tidegate_wire::fields::Fields;
 use tidegate_wire::name::Known;
 
 /// Digits of the name of an endpoint in a cookie.
@@ -49,12 +49,6 @@ fn by_address(address: IpAddr) -> u64 {
     }
 }
 
-/// The value of the first cookie of that name (RFC 6265 §4.2.1).
-pub(super) fn cookie<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
-    let pairs = fields.values(Known::Cookie).flat_map(|value| value.split(|byte| *byte == b';'));
-    pairs.map(<[u8]>::trim_ascii).find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
-}
-
 fn endpoint_id(value: &[u8]) -> Option<u64> {
     let id = hex::decode(value).filter(|_| value.len() == DIGITS)?;
     u64::try_from(id).ok()
@@ -87,21 +81,6 @@ fn write(sticky: &StickyCookie, id: u64, tls: bool, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use std::time::Duration;
-
-    #[test]
-    fn cookies_are_found_among_others() {
-        let mut fields = Fields::default();
-        for value in [b"aa=1;a=2".as_slice(), b"b=; c=x=y;  d=4 ; a=5", b"=6; ; e"] {
-            fields.add(Known::Cookie, |out| out.extend_from_slice(value));
-        }
-        let found = |name| cookie(&fields, name).map(|value| String::from_utf8_lossy(value).into_owned());
-        assert_eq!(found("a").as_deref(), Some("2"));
-        assert_eq!(found("b").as_deref(), Some(""));
-        assert_eq!(found("c").as_deref(), Some("x=y"));
-        assert_eq!(found("d").as_deref(), Some("4"));
-        assert_eq!(found("e"), None);
-        assert_eq!(found("A"), None);
-    }
 
     #[test]
     fn only_what_the_gateway_writes_names_an_endpoint() {

@@ -7,12 +7,12 @@
 
 use super::forward::Way;
 use super::intake::{Intake, Taken};
-use super::limit::Subject;
 use super::pump::{Patience, Pump, PumpError};
 use super::replay::Replay;
 use super::{Exchange, Outcome, hygiene};
 use crate::fault::Fault;
 use crate::idempotency::{self, Answer, Ending, Guard, Id, KeyFault, REPLAYED, Turn};
+use crate::rate_limit::Subject;
 use crate::recent::Decision;
 use crate::snapshot::Route;
 use crate::stats::KeyResult;
