@@ -6,6 +6,7 @@ use crate::config::plan::{Action, Fallback};
 use crate::fault::Fault;
 use crate::recent::{Decision, StandIn};
 use crate::snapshot::Route;
+use crate::stats::FallbackKind;
 use crate::timer::Timer;
 use crate::worker::Local;
 use http::StatusCode;
@@ -58,6 +59,7 @@ impl Exchange<'_> {
                 self.context.fault = Some(fault);
                 // What is written in the configuration is no answer to be kept.
                 self.end_unanswered(timer.now());
+                self.count_fallback(FallbackKind::Respond);
                 self.prepare_respond(respond);
                 Ok(self.send_own(peer, timer, &respond.body).await)
             }
@@ -66,10 +68,18 @@ impl Exchange<'_> {
                 self.context.trail.decided(Decision::FellBack(StandIn::Upstream(name)));
                 let protection = local.upstream_protection(*other);
                 let way = Way { route, upstream: &local.upstreams[*other], place: *other, protection, fallback: None };
-                self.forward(peer, timer, way).await
+                let result = self.forward(peer, timer, way).await;
+                if result.is_ok() {
+                    self.count_fallback(FallbackKind::Upstream);
+                }
+                result
             }
             _ => Err(fault),
         }
+    }
+
+    fn count_fallback(&self, kind: FallbackKind) {
+        self.local.route_meter(self.context.route).fell_back(kind);
     }
 }
 

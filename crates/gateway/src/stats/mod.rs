@@ -40,6 +40,6 @@ pub use histogram::{BUCKETS, HistogramTotals, bucket_bounds};
 pub use listener::{Listener, ListenerMeter, ListenerSeries, ListenerTotals, Protocol};
 pub use process::{AccessLogStats, LastReload, Process};
 pub use registry::Registry;
-pub use route::{CodeClass, KeyResult, Route, RouteLabels, RouteMeter, RouteSeries, RouteTotals};
+pub use route::{CodeClass, FallbackKind, KeyResult, Route, RouteLabels, RouteMeter, RouteSeries, RouteTotals};
 pub use series::{Held, Kind, Meter, Series};
 pub use upstream::{Failure, Upstream, UpstreamMeter, UpstreamSeries, UpstreamTotals};

@@ -107,6 +107,28 @@ impl KeyResult {
     }
 }
 
+/// What stood in where an upstream had no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FallbackKind {
+    /// An answer that is written in the configuration.
+    Respond,
+    /// Another upstream.
+    Upstream,
+}
+
+impl FallbackKind {
+    /// Both kinds, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Respond, Self::Upstream];
+
+    /// The value of the label `kind`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Respond => "respond",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
 /// Series about routes.
 #[derive(Debug)]
 pub enum Route {}
@@ -139,6 +161,7 @@ pub struct RouteStripe {
     request_bytes: Counter,
     response_bytes: Counter,
     keys: [Counter; KeyResult::ALL.len()],
+    fallbacks: [Counter; FallbackKind::ALL.len()],
 }
 
 impl RouteMeter {
@@ -160,6 +183,11 @@ impl RouteMeter {
         self.stripe().keys[result as usize].add(1);
     }
 
+    /// Counts a request that a fallback has answered.
+    pub fn fell_back(&self, kind: FallbackKind) {
+        self.stripe().fallbacks[kind as usize].add(1);
+    }
+
     #[inline]
     fn record(&self, class: CodeClass, elapsed: Duration, request_bytes: u64, response_bytes: u64) {
         let stripe = self.stripe();
@@ -178,6 +206,7 @@ pub struct RouteTotals {
     /// Bytes of response bodies.
     pub response_bytes: u64,
     keys: [u64; KeyResult::ALL.len()],
+    fallbacks: [u64; FallbackKind::ALL.len()],
 }
 
 impl RouteTotals {
@@ -189,6 +218,11 @@ impl RouteTotals {
     /// Requests with an idempotency key, by what came of them.
     pub fn keys(&self) -> impl Iterator<Item = (KeyResult, u64)> {
         KeyResult::ALL.into_iter().zip(self.keys)
+    }
+
+    /// Requests that a fallback has answered, by its kind.
+    pub fn fallbacks(&self) -> impl Iterator<Item = (FallbackKind, u64)> {
+        FallbackKind::ALL.into_iter().zip(self.fallbacks)
     }
 
     /// How many requests there were in all.
@@ -206,6 +240,9 @@ impl RouteSeries {
                 total.add(share);
             }
             for (total, share) in totals.keys.iter_mut().zip(&stripe.keys) {
+                *total = total.wrapping_add(share.read());
+            }
+            for (total, share) in totals.fallbacks.iter_mut().zip(&stripe.fallbacks) {
                 *total = total.wrapping_add(share.read());
             }
             totals.request_bytes = totals.request_bytes.wrapping_add(stripe.request_bytes.read());

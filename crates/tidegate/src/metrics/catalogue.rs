@@ -93,6 +93,8 @@ catalogue! {
         "Bytes of response bodies, as relayed.";
     IDEMPOTENT_REQUESTS = Counter "idempotent_requests" None, ["route", "upstream", "result"],
         "Requests with an idempotency key: first ones by what became of the key (kept, not_kept, released, unknown), later ones by their answer (replayed, under_way, reused, refused), and those without a place (full).";
+    FALLBACK_ANSWERS = Counter "fallback_answers" None, ["route", "upstream", "kind"],
+        "Requests that the fallback of a route has answered where its upstream had no answer: as the configuration says (respond), or from another upstream (upstream).";
 
     UPSTREAM_REQUESTS = Counter "upstream_requests" None, ["upstream", "code_class"],
         "Answers from an upstream, by status class; each attempt counts.";

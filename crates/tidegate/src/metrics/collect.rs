@@ -122,6 +122,12 @@ fn routes(encoder: &mut DescriptorEncoder<'_>, all: &Read<&RouteLabels, RouteTot
             family.counter([&labels.route, &labels.upstream, result.as_str()], count)?;
         }
     }
+    let mut family = open(encoder, &catalogue::FALLBACK_ANSWERS)?;
+    for (labels, totals) in all.iter().filter(|(_, totals)| totals.fallbacks().any(|(_, count)| count > 0)) {
+        for (kind, count) in totals.fallbacks() {
+            family.counter([&labels.route, &labels.upstream, kind.as_str()], count)?;
+        }
+    }
     Ok(())
 }
 

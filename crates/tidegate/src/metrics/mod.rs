@@ -63,7 +63,7 @@ mod tests {
     use prometheus_client::metrics::MetricType;
     use tidegate_gateway::config::check;
     use tidegate_gateway::snapshot::Snapshot;
-    use tidegate_gateway::stats::{Failure, KeyResult, Protocol};
+    use tidegate_gateway::stats::{Failure, FallbackKind, KeyResult, Protocol};
     use tidegate_prometheus::Kind;
     use tidegate_resilience::Environment;
 
@@ -79,6 +79,7 @@ mod tests {
         route.finished(200, Duration::from_millis(3), 10, 2_000);
         route.finished(503, Duration::from_secs(90), 0, 100);
         route.key(KeyResult::Replayed);
+        route.fell_back(FallbackKind::Respond);
         registry.route("users", Some("app")).meter(1).finished(200, Duration::from_millis(2), 0, 0);
         let upstream = registry.upstream("app").meter(1);
         upstream.answered(200, Duration::from_micros(400));
@@ -173,6 +174,8 @@ mod tests {
             r#"tidegate_response_body_bytes_total{route="users",upstream="app"} 2100"#,
             r#"tidegate_idempotent_requests_total{route="users",upstream="app",result="replayed"} 1"#,
             r#"tidegate_idempotent_requests_total{route="users",upstream="app",result="kept"} 0"#,
+            r#"tidegate_fallback_answers_total{route="users",upstream="app",kind="respond"} 1"#,
+            r#"tidegate_fallback_answers_total{route="users",upstream="app",kind="upstream"} 0"#,
             r#"tidegate_upstream_failures_total{upstream="app",kind="reset"} 1"#,
             r#"tidegate_upstream_requests_in_flight{upstream="app"} 1"#,
             r#"tidegate_listener_requests_total{listener="127.0.0.1:8080",protocol="h2"} 1"#,

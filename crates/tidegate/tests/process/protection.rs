@@ -9,7 +9,7 @@ use tidegate_testkit::gateway::Gateway;
 use tidegate_testkit::http1::Response;
 use tidegate_testkit::recorder::{Recorder, Seen, Step, response};
 
-use crate::reload::{is_reloaded, reload};
+use crate::reload::{admin, is_reloaded, reload};
 use crate::rig::BINARY;
 
 /// An endpoint that answers every request with this status.
@@ -48,6 +48,16 @@ fn get(gateway: &Gateway, target: &str) -> Response {
 
 fn code(answer: &Response) -> String {
     answer.json()["error_code"].as_str().unwrap_or_default().to_owned()
+}
+
+/// How often the fallback of the route has answered by itself, and from another upstream.
+fn fallbacks(gateway: &Gateway) -> [u64; 2] {
+    let (_, text) = admin(gateway, "/metrics");
+    ["respond", "upstream"].map(|kind| {
+        let series = format!(r#"tidegate_fallback_answers_total{{route="all",upstream="app",kind="{kind}"}} "#);
+        let count = text.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok());
+        count.unwrap_or_else(|| panic!("no {series}\n{text}"))
+    })
 }
 
 fn end(gateway: Gateway) {
@@ -311,6 +321,7 @@ fn a_fallback_stands_in_where_there_is_no_answer() {
     let mut client = RawClient::connect(gateway.address(0));
     client.send("POST /hangs HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\nnonsense");
     assert_eq!(client.read_response("POST").expect("an answer").status, 400);
+    assert_eq!(fallbacks(&gateway), [3, 0]);
     end(gateway);
 }
 
@@ -330,6 +341,7 @@ fn another_upstream_stands_in_where_that_does_no_harm() {
     let pay = client.exchange("POST /pay HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\n100$");
     assert_eq!((pay.status, code(&pay).as_str()), (502, "SVC_011"));
     assert_eq!(spare.requests_for("/pay").len(), 0);
+    assert_eq!(fallbacks(&gateway), [0, 2]);
     end(gateway);
 }
 
