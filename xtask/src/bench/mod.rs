@@ -37,6 +37,7 @@ pub(crate) fn run(words: &[String]) -> Outcome {
     match words.split_first().map(|(word, rest)| (word.as_str(), rest)) {
         Some(("idle", rest)) => endurance::idle(rest),
         Some(("slow", rest)) => endurance::slow(rest),
+        Some(("flood", rest)) => endurance::flood(rest),
         Some(("failures", rest)) => endurance::failures(rest),
         Some(("library", rest)) => library::run(rest),
         _ => compare(words),

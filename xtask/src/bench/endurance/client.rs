@@ -25,7 +25,12 @@ impl Client {
 
     /// Asks for `path`.
     pub(super) fn ask(&mut self, path: &str) -> io::Result<()> {
-        self.stream.get_mut().write_all(request(path).as_bytes())
+        self.say(&request(path))
+    }
+
+    /// Sends a request as it is.
+    pub(super) fn say(&mut self, request: &str) -> io::Result<()> {
+        self.stream.get_mut().write_all(request.as_bytes())
     }
 
     /// Reads the answer, which must be a success.

@@ -1,13 +1,14 @@
-//! What the gateway bears: `bench idle`, `bench slow` and `bench failures`.
+//! What the gateway bears: `bench idle`, `bench slow`, `bench flood` and `bench failures`.
 //!
 //! The comparison measures what a request costs; these measure what clients cost that ask for
-//! nothing, what the others notice of clients that are slow on purpose, and what clients notice of
-//! upstreams that fail. The service behind and the clients are threads of this process, because the
+//! nothing, what the others notice of clients that are slow on purpose or come under ever new keys,
+//! and what clients notice of upstreams that fail. The service behind and the clients are threads of this process, because the
 //! load tools know no such clients. Figures stand beside their bars, and nothing but a failed
 //! exchange fails: a time on somebody's machine is no test.
 
 mod client;
 mod failures;
+mod flood;
 mod hostile;
 mod idle;
 mod options;
@@ -23,6 +24,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 pub(super) use failures::run as failures;
+pub(super) use flood::run as flood;
 pub(super) use idle::run as idle;
 pub(super) use slow::run as slow;
 
@@ -68,7 +70,9 @@ impl Rig {
     fn metric(&self, name: &str) -> Outcome<u64> {
         let page = get(self.ports.admin, "/metrics")?;
         let samples = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
-        let values = samples.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<u64>());
+        let values = samples.map(|line| line.rsplit(' ').next().unwrap_or_default());
+        // Gauges of policies are written with a decimal point.
+        let values = values.map(|value| value.strip_suffix(".0").unwrap_or(value).parse::<u64>());
         Ok(values.sum::<Result<u64, _>>()?)
     }
 

@@ -1,4 +1,4 @@
-//! What may be written after `bench idle`, `bench slow` and `bench failures`: numbers, and the program to measure.
+//! What may be written after `bench idle`, `bench slow`, `bench flood` and `bench failures`: numbers, and the program to measure.
 
 use std::path::PathBuf;
 

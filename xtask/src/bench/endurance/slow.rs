@@ -112,7 +112,7 @@ fn report(ratios: &[[f64; 2]], ended: &BTreeMap<Kind, Ended>) {
 }
 
 /// Of times in order; there is at least one.
-fn percentile(sorted: &[Duration], rank: usize) -> Duration {
+pub(super) fn percentile(sorted: &[Duration], rank: usize) -> Duration {
     sorted[(sorted.len() * rank / 100).min(sorted.len() - 1)]
 }
 
