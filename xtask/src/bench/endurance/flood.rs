@@ -31,8 +31,8 @@ const LOST: Duration = Duration::from_secs(10);
 
 const OPTIONS: &[Number] = &[
     ("--keys", 10_000_000, "keys in all, none of them twice"),
-    ("--rounds", 10, "rounds of a calm spell and both floods each"),
-    ("--rate", 50_000, "requests of a flood per second"),
+    ("--rounds", 5, "rounds of a calm spell and both floods each"),
+    ("--rate", 80_000, "requests of a flood per second"),
 ];
 
 /// So many requests at a rate.
