@@ -181,10 +181,7 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
             head.fields.set(Known::Connection, b"upgrade");
             head.fields.set(Known::Upgrade, protocol);
         }
-        if take(&mut context.expects_continue) && !shared.peer.has_received_all() {
-            let interim = ResponseHead { status: StatusCode::CONTINUE, ..ResponseHead::default() };
-            shared.peer.send_interim(&interim).map_err(|_| Fault::ClientLeft)?;
-        }
+        context.invite_body(shared.peer)?;
         lease.start(head, context.length).map_err(|error| match error {
             RequestError::Form => Fault::Target(TargetFault::Byte).into(),
             _ => Lost { fault: Fault::UpstreamClosed, reached: Reached::No },
@@ -199,15 +196,10 @@ impl<'a, 'f, 'x, 'w> Running<'a, 'f, 'x, 'w> {
         };
         let upstream = lease.peer().map_err(|_| Fault::UpstreamClosed)?;
         let now = shared.timer.now();
-        if !self.upload.is_over() {
-            match self.upload.poll(cx, now, shared.peer, upstream, hygiene::clean_request_trailers) {
-                // An upstream that reads no further may have answered already.
-                Poll::Ready(Err(PumpError::Sink)) => self.upload.abandon(),
-                Poll::Ready(Err(PumpError::Source)) => return Poll::Ready(Err(Fault::BodyBroken.into())),
-                Poll::Ready(Err(PumpError::TooLarge)) => return Poll::Ready(Err(Fault::BodyTooLarge.into())),
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-            }
-        }
+        self.upload.carry(cx, now, shared.peer, upstream).map_err(|error| match error {
+            PumpError::TooLarge => Fault::BodyTooLarge,
+            _ => Fault::BodyBroken,
+        })?;
         if self.upload.is_over() && self.sent.is_none() {
             self.sent = Some(now);
         }

@@ -8,11 +8,14 @@ use crate::idempotency::Claim;
 use crate::path::Separators;
 use crate::recent::Trail;
 use crate::request_id;
+use http::StatusCode;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tidegate_wire::framing::BodyLength;
+use tidegate_wire::head::ResponseHead;
+use tidegate_wire::peer;
 
 /// The client of a connection, for all of its requests.
 pub(crate) struct Client {
@@ -126,5 +129,14 @@ impl Context {
             limited: false,
             retry_after: None,
         }
+    }
+
+    /// Tells a client that holds its body back to send it (RFC 9110 §10.1.1).
+    pub(super) fn invite_body(&mut self, peer: &mut peer::Peer) -> Result<(), Fault> {
+        if std::mem::take(&mut self.expects_continue) && !peer.has_received_all() {
+            let interim = ResponseHead { status: StatusCode::CONTINUE, ..ResponseHead::default() };
+            peer.send_interim(&interim).map_err(|_| Fault::ClientLeft)?;
+        }
+        Ok(())
     }
 }

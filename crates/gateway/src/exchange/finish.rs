@@ -250,7 +250,7 @@ impl Exchange<'_> {
         if let Some(log) = &*self.worker.access_log() {
             log.record(self.access_record(outcome, self.started_at(now), elapsed));
         }
-        self.remember(outcome, now);
+        self.remember(outcome, now, elapsed);
     }
 
     /// When the request came, by the clock on the wall.
@@ -264,7 +264,7 @@ impl Exchange<'_> {
     }
 
     /// Writes into the memory of the last exchanges; it takes out of the context what nothing asks for any more.
-    fn remember(&mut self, outcome: Outcome, now: Instant) {
+    fn remember(&mut self, outcome: Outcome, now: Instant, took: Duration) {
         if !self.worker.recent().is_on() {
             return;
         }
@@ -276,7 +276,7 @@ impl Exchange<'_> {
         }
         let mut ended = Ended {
             began: context.started,
-            took: now.saturating_duration_since(context.started),
+            took,
             request_id: context.request_id.as_bytes(),
             trace_id: context.trace_id,
             client: context.origin.client(),

@@ -7,7 +7,7 @@
 
 use super::forward::Way;
 use super::intake::{Intake, Taken};
-use super::pump::{Patience, Pump, PumpError};
+use super::pump::{Patience, Pump};
 use super::replay::Replay;
 use super::{Exchange, Outcome, hygiene};
 use crate::fault::Fault;
@@ -79,10 +79,7 @@ impl Exchange<'_> {
             BodyLength::Exact(length) if length > limit as u64 => return Err(Fault::BodyTooLarge),
             _ => {}
         }
-        if std::mem::take(&mut self.context.expects_continue) && !peer.has_received_all() {
-            let interim = ResponseHead { status: StatusCode::CONTINUE, ..ResponseHead::default() };
-            peer.send_interim(&interim).map_err(|_| Fault::ClientLeft)?;
-        }
+        self.context.invite_body(peer)?;
         let (patience, total) = (self.client_patience(route), after(self.context.started, route.plan.timeouts.total));
         let mut intake = Intake::new(limit, timer.now());
         let taken = timer.drive(|cx, timer| {
@@ -98,7 +95,7 @@ impl Exchange<'_> {
             })
         });
         let taken = taken.await?;
-        self.context.received = intake.read;
+        self.context.received = intake.read();
         if taken == Taken::TooLong {
             return Err(Fault::BodyTooLarge);
         }
@@ -197,14 +194,7 @@ impl Exchange<'_> {
             if let Poll::Ready(taken) = intake.poll(cx, now, upstream) {
                 return Poll::Ready(taken.map_err(|_| Fault::UpstreamClosed));
             }
-            match upload.poll(cx, now, peer, upstream, hygiene::clean_request_trailers) {
-                Poll::Pending | Poll::Ready(Ok(())) => {}
-                // The answer goes on: it was given on what the upstream has read.
-                Poll::Ready(Err(PumpError::Sink)) => upload.abandon(),
-                Poll::Ready(Err(PumpError::Source | PumpError::TooLarge)) => {
-                    return Poll::Ready(Err(Fault::BodyBroken));
-                }
-            }
+            upload.carry(cx, now, peer, upstream).map_err(|_| Fault::BodyBroken)?;
             intake.excuse(upload.progress());
             timer.poll(cx, nearer(intake.deadline(endpoint), total)).map(|()| {
                 let over = total.is_some_and(|total| total <= now);

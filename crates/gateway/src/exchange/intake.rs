@@ -2,9 +2,8 @@
 //!
 //! Bounded: what would grow beyond the limit is left where it is, so that whoever wanted all of it can still pass it on.
 
-use super::pump::Patience;
+use super::pump::{Pace, Patience};
 use super::replay::Replay;
-use crate::timer::{after, nearer};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -16,8 +15,6 @@ use tidegate_wire::peer::Peer;
 #[derive(Debug)]
 pub(super) struct Intake {
     replay: Replay,
-    /// Bytes that are kept.
-    pub(super) read: u64,
     limit: u64,
     /// When the last poll was.
     polled: Instant,
@@ -39,7 +36,7 @@ pub(super) enum Taken {
 impl Intake {
     pub(super) fn new(limit: usize, now: Instant) -> Self {
         let (polled, progress) = (now, now);
-        Self { replay: Replay::new(limit), read: 0, limit: limit as u64, polled, progress, waited: Duration::ZERO }
+        Self { replay: Replay::new(limit), limit: limit as u64, polled, progress, waited: Duration::ZERO }
     }
 
     /// Reads what is there; ready at the end of the body, or where it is too long.
@@ -54,13 +51,12 @@ impl Intake {
         loop {
             match source.poll_piece(cx)? {
                 Poll::Ready(Some(piece)) => {
-                    let at_least = self.read.saturating_add(piece.length as u64).saturating_add(piece.following);
+                    let at_least = self.read().saturating_add(piece.length as u64).saturating_add(piece.following);
                     if at_least > self.limit {
                         return Poll::Ready(Ok(Taken::TooLong));
                     }
                     self.replay.keep(source.piece(piece.length));
                     source.consume(piece.length);
-                    self.read += piece.length as u64;
                     self.progress = now;
                 }
                 Poll::Ready(None) => {
@@ -80,8 +76,13 @@ impl Intake {
 
     /// When the source has had time enough.
     pub(super) fn deadline(&self, patience: Patience) -> Option<Instant> {
-        let by_rate = patience.rate.and_then(|rate| after(self.polled, Some(rate.patience(self.read, self.waited))));
-        nearer(after(self.progress, patience.idle), by_rate)
+        let Self { progress, polled, waited, .. } = *self;
+        patience.ends(Pace { moved: self.read(), progress, polled, waited })
+    }
+
+    /// How many bytes were read.
+    pub(super) fn read(&self) -> u64 {
+        self.replay.bytes().len() as u64
     }
 
     /// What was read, to be sent from there.

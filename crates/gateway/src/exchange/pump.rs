@@ -3,6 +3,7 @@
 //! A pump holds no bytes of its own. It moves what the source has buffered into the sink and stops
 //! when either side has to wait, so that a slow reader slows the writer down and nothing piles up.
 
+use super::hygiene;
 use super::replay::{Next, Replay};
 use crate::config::plan::MinimumRate;
 use crate::timer::{after, nearer};
@@ -80,9 +81,31 @@ pub(super) struct Patience {
     pub(super) rate: Option<MinimumRate>,
 }
 
+/// How a side has moved that is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// Bytes in all.
+    pub(super) moved: u64,
+    /// When it moved last.
+    pub(super) progress: Instant,
+    /// When it was looked at last.
+    pub(super) polled: Instant,
+    /// How long it had been waited for then, in all.
+    pub(super) waited: Duration,
+}
+
 impl Patience {
     /// Somebody else's patience runs out first.
     pub(super) const ENDLESS: Self = Self { idle: None, rate: None };
+
+    /// When a side has had time enough.
+    ///
+    /// The rate is an average over the time in which only that side was waited for: after the grace it must have moved
+    /// `minimum` bytes for each second of it.
+    pub(super) fn ends(&self, pace: Pace) -> Option<Instant> {
+        let by_rate = self.rate.and_then(|rate| after(pace.polled, Some(rate.patience(pace.moved, pace.waited))));
+        nearer(after(pace.progress, self.idle), by_rate)
+    }
 }
 
 impl Pump {
@@ -156,6 +179,25 @@ impl Pump {
             self.progress = now;
         }
         result
+    }
+
+    /// Moves what can be moved of a request body beside an answer that is awaited or under way. A sink that reads no
+    /// further is no failure: it may have answered on what it has read.
+    pub(super) fn carry(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        source: &mut Peer,
+        sink: &mut Peer,
+    ) -> Result<(), PumpError> {
+        match self.poll(cx, now, source, sink, hygiene::clean_request_trailers) {
+            Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
+            Poll::Ready(Err(PumpError::Sink)) => {
+                self.abandon();
+                Ok(())
+            }
+            Poll::Ready(Err(error)) => Err(error),
+        }
     }
 
     fn turn(
@@ -246,9 +288,6 @@ impl Pump {
     }
 
     /// When the side that is waited for has had time enough.
-    ///
-    /// The rate is an average over the time in which only that side was waited for: after the grace
-    /// it must have moved `minimum` bytes for each second of it.
     pub(super) fn deadline(&self, source: Patience, sink: Patience) -> Option<Instant> {
         if self.is_over() {
             return None;
@@ -257,8 +296,7 @@ impl Pump {
             Waits::Source => source,
             Waits::Sink => sink,
         };
-        let waited = self.waited[self.waits as usize];
-        let by_rate = patience.rate.and_then(|rate| after(self.polled, Some(rate.patience(self.moved, waited))));
-        nearer(after(self.progress, patience.idle), by_rate)
+        let Self { moved, progress, polled, .. } = *self;
+        patience.ends(Pace { moved, progress, polled, waited: self.waited[self.waits as usize] })
     }
 }

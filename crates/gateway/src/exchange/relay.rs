@@ -129,13 +129,8 @@ impl Exchange<'_> {
                     Poll::Ready(Err(PumpError::Sink)) => return Poll::Ready(End::ClientGone),
                     Poll::Pending => {}
                 }
-                match upload.poll(cx, now, peer, upstream, hygiene::clean_request_trailers) {
-                    Poll::Pending | Poll::Ready(Ok(())) => {}
-                    // The answer goes on: it was given on what the upstream has read.
-                    Poll::Ready(Err(PumpError::Sink)) => upload.abandon(),
-                    Poll::Ready(Err(PumpError::Source | PumpError::TooLarge)) => {
-                        return Poll::Ready(End::Cut(Fault::BodyBroken));
-                    }
+                if upload.carry(cx, now, peer, upstream).is_err() {
+                    return Poll::Ready(End::Cut(Fault::BodyBroken));
                 }
                 // An upstream that still listens need not speak, and in a conversation neither need the client.
                 download.excuse(upload.progress());
